@@ -1,0 +1,1 @@
+"""Recording sessions to measurement features: Heimdall's Dagster pipeline."""

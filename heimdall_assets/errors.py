@@ -1,0 +1,215 @@
+"""The project's exceptions.
+
+::
+
+    HeimdallError
+    ├── SettingError                 a HEIMDALL_* variable or an argument has a bad value
+    ├── DatabaseError
+    │   ├── DatabaseUnavailable      no server answers, or it went away
+    │   ├── WrongDatabase            the server answers, but its tables are not ours (or not yet)
+    │   ├── UnknownSession           no recording session has this id
+    │   └── SessionBusy              another run holds the session's lock for too long
+    ├── RecordingError               one receiver's IQ object cannot be used
+    │   ├── LocationRefused          outside the allowed roots, or of a scheme that is not served
+    │   ├── RecordingNotFound        the object does not exist
+    │   ├── StoreUnavailable         the store does not answer, or refuses the credentials
+    │   ├── RecordingTooLarge        larger than HEIMDALL_MAX_OBJECT_BYTES
+    │   ├── EmptyRecording           no bytes, or a header without samples
+    │   ├── UnknownFormat            neither content, hints nor suffix tell the format
+    │   ├── MalformedRecording       the header contradicts itself, the format or the file's size
+    │   └── TruncatedRecording       the file ends before its header says so
+    ├── SignalError                  samples that cannot be measured
+    │   ├── TooShort                 fewer than 1024 samples in a chunk
+    │   ├── NotFinite                NaN or infinity among the samples
+    │   ├── AllZero                  nothing but zeros
+    │   └── BadParameter             a parameter outside its range
+    ├── NoRecordings                 no measurement of the session has IQ data
+    ├── SessionIgnored               somebody took the session out of the work list
+    └── ExtractionFailed             every receiver of a session failed; carries their reasons
+
+Each class has a ``reason``: the short, stable word that is stored in ``feature_attempts`` and grouped by in
+``heimdall failures``; and ``transient``: whether trying again later can help without anybody's doing.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class HeimdallError(Exception):
+    """Base class of everything that this project raises on purpose.
+
+    Attributes
+    ----------
+    reason : str
+        Stable, machine-readable word for the kind of failure.
+    transient : bool
+        True if another attempt later may succeed without a change of the input.
+    """
+
+    reason: ClassVar[str] = "error"
+    transient: ClassVar[bool] = False
+
+    @property
+    def message(self) -> str:
+        """The error's text on one line."""
+        return " ".join(str(self).split())
+
+
+class SettingError(HeimdallError):
+    """A setting or an argument is outside what is allowed; names it, its value and the range."""
+
+    reason = "bad_setting"
+
+
+class DatabaseError(HeimdallError):
+    """Base class: PostgreSQL cannot do what was asked."""
+
+    reason = "database_error"
+
+
+class DatabaseUnavailable(DatabaseError):
+    """No server answers, or the connection was lost."""
+
+    reason = "database_unavailable"
+    transient = True
+
+
+class WrongDatabase(DatabaseError):
+    """The server answers, but it is not PostgreSQL with Heimdall's tables at the expected revision."""
+
+    reason = "wrong_database"
+
+
+class UnknownSession(DatabaseError):
+    """No recording session has this id."""
+
+    reason = "unknown_session"
+
+
+class SessionBusy(DatabaseError):
+    """Another run has held the session's lock longer than one is willing to wait."""
+
+    reason = "session_busy"
+    transient = True
+
+
+class RecordingError(HeimdallError):
+    """Base class: one receiver's IQ object cannot be used."""
+
+    reason = "recording_error"
+
+
+class LocationRefused(RecordingError):
+    """The location lies outside the allowed roots, or its scheme is not served."""
+
+    reason = "location_refused"
+
+
+class RecordingNotFound(RecordingError):
+    """There is no object at the location; late uploads do happen, so it is tried again."""
+
+    reason = "not_found"
+    transient = True
+
+
+class StoreUnavailable(RecordingError):
+    """The storage does not answer or cannot be read at the moment."""
+
+    reason = "store_unavailable"
+    transient = True
+
+
+class RecordingTooLarge(RecordingError):
+    """The object is larger than HEIMDALL_MAX_OBJECT_BYTES."""
+
+    reason = "too_large"
+
+
+class EmptyRecording(RecordingError):
+    """The file has no bytes, or a header and no samples."""
+
+    reason = "empty_recording"
+
+
+class UnknownFormat(RecordingError):
+    """Neither the content, nor the hints, nor the suffix tell what format the file has."""
+
+    reason = "unknown_format"
+
+
+class MalformedRecording(RecordingError):
+    """The header contradicts itself, its format or the size of the file."""
+
+    reason = "malformed"
+
+
+class TruncatedRecording(RecordingError):
+    """The file ends before the point that its header announces."""
+
+    reason = "truncated"
+
+
+class SignalError(HeimdallError):
+    """Base class: the samples were read, but cannot be measured."""
+
+    reason = "signal_error"
+
+
+class TooShort(SignalError):
+    """Fewer samples than one chunk needs at the least."""
+
+    reason = "too_short"
+
+
+class NotFinite(SignalError):
+    """NaN or infinite samples."""
+
+    reason = "not_finite"
+
+
+class AllZero(SignalError):
+    """Nothing but zero samples: a receiver that was switched off or disconnected."""
+
+    reason = "all_zero"
+
+
+class BadParameter(SignalError):
+    """A parameter of an estimator is outside its range."""
+
+    reason = "bad_parameter"
+
+
+class NoRecordings(HeimdallError):
+    """No measurement of the session points at IQ data: there is nothing to compute."""
+
+    reason = "no_iq"
+
+
+class SessionIgnored(HeimdallError):
+    """Somebody took the session out of the work list."""
+
+    reason = "ignored"
+
+
+class ExtractionFailed(HeimdallError):
+    """Every receiver of a session failed.
+
+    Parameters
+    ----------
+    failures : list of HeimdallError
+        The receivers' errors, at least one. The session's ``reason`` is the most frequent of theirs, and it is
+        transient if any of them is.
+    """
+
+    def __init__(self, failures: list[HeimdallError]) -> None:
+        counts: dict[str, int] = {}
+        for failure in failures:
+            counts[failure.reason] = counts.get(failure.reason, 0) + 1
+        by_count = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+        summary = ", ".join(f"{reason} ({count})" for reason, count in by_count)
+        first = next(failure for failure in failures if failure.reason == by_count[0][0])
+        super().__init__(f"all {len(failures)} receivers failed: {summary}; for example {first.message}")
+        self.failures = failures
+        self.reason = by_count[0][0]  # type: ignore[misc]  # an instance's own reason, not the class's
+        self.transient = any(failure.transient for failure in failures)  # type: ignore[misc]

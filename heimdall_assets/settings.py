@@ -1,0 +1,195 @@
+"""HEIMDALL_* environment variables as one frozen, checked object.
+
+Every setting of the project stands here and nowhere else; the README's table is generated from these fields
+(``heimdall settings``).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+import platformdirs
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from heimdall_assets.errors import SettingError
+
+PREFIX = "HEIMDALL_"
+
+
+def default_home() -> Path:
+    """Folder for everything that the project keeps: the platform's, or /var/lib/heimdall for root.
+
+    PostgreSQL never runs as root and must be able to reach its data, so root's home will not do.
+    """
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        return Path("/var/lib/heimdall")
+    return platformdirs.user_data_path("heimdall")
+
+
+def _without_password(value: object) -> object:
+    return re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", value) if isinstance(value, str) else value
+
+
+def _postgresql_url(value: str) -> str:
+    scheme = urlsplit(value).scheme
+    if scheme.partition("+")[0] not in {"postgresql", "postgres"}:
+        raise ValueError("a postgresql:// URL")
+    return value
+
+
+PostgresURL = Annotated[str, AfterValidator(_postgresql_url)]
+
+
+class Settings(BaseSettings):
+    """All settings; built from the environment by :func:`load_settings`."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore", env_ignore_empty=True)
+
+    database_url: PostgresURL | None = Field(
+        default=None, description="Heimdall's database; unset: the embedded PostgreSQL under HEIMDALL_HOME"
+    )
+    dagster_database_url: PostgresURL | None = Field(
+        default=None,
+        description="Dagster's database; unset: `<name>_dagster` on the same server, created if allowed",
+    )
+    home: Path = Field(
+        default_factory=default_home,
+        description="Folder of the embedded PostgreSQL, Dagster's home and embedded IQ files",
+    )
+    iq_root: str | None = Field(
+        default=None,
+        description="Folder or URL that relative iq_data_locations are resolved against; "
+        "unset: HEIMDALL_HOME/iq, or s3://heimdall-raw-iq where HEIMDALL_DATABASE_URL is set",
+    )
+    iq_extra_roots: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), description="More folders that absolute locations may lie in, separated by `:`"
+    )
+    max_object_bytes: int = Field(
+        default=4 * 1024**3, ge=1024, description="IQ objects larger than this are refused (too_large)"
+    )
+    batch_size: int = Field(default=50, ge=1, le=1000, description="Most sessions in one run")
+    max_batches: int = Field(default=5, ge=1, le=1000, description="Most batches that one tick plans")
+    oldest_share_percent: int = Field(
+        default=20,
+        ge=0,
+        le=100,
+        description="Share of every tick that is kept for the oldest pending sessions",
+    )
+    workers: int = Field(
+        default_factory=lambda: max(1, min(8, os.cpu_count() or 1)),
+        ge=1,
+        le=64,
+        description="Sessions that one run works on at the same time; unset: one a core, at most 8",
+    )
+    chunk_ms: float = Field(default=200.0, gt=0, le=60_000, description="Duration of a chunk in ms")
+    num_chunks: int = Field(default=5, ge=1, le=10_000, description="Chunks measured from a recording's start")
+    default_sample_rate_hz: float = Field(
+        default=200_000.0, gt=0, description="Used where neither file nor measurement says"
+    )
+    false_alarm_probability: float = Field(
+        default=1e-3, gt=0, lt=0.5, description="Of signal_present, for a whole chunk of noise"
+    )
+    source_tolerance_hz: float = Field(
+        default=1000.0,
+        ge=0,
+        description="A session without a known source takes the only one that is this near in frequency",
+    )
+    max_attempts: int = Field(
+        default=5, ge=1, le=1000, description="A session that failed this often is quarantined"
+    )
+    retry_base_seconds: float = Field(
+        default=60.0, gt=0, description="Wait before the second attempt; doubles with every further one"
+    )
+    retry_max_seconds: float = Field(default=3600.0, gt=0, description="Longest wait between two attempts")
+    reservation_seconds: float = Field(
+        default=3600.0,
+        gt=0,
+        description="Planned sessions whose run never started are planned anew after this",
+    )
+    lock_timeout_seconds: float = Field(
+        default=600.0, gt=0, description="How long a run waits for a session that another run is working on"
+    )
+    admin_token: SecretStr | None = Field(default=None, description="Bearer token of the admin HTTP API")
+    s3_endpoint_url: str | None = Field(default=None, description="Endpoint of an S3-compatible store")
+    celery_broker_url: SecretStr | None = Field(
+        default=None, description="Broker of Celery workers; unset: runs are processes on this machine"
+    )
+
+    @field_validator("iq_extra_roots", mode="before")
+    @classmethod
+    def _split_roots(cls, value: Any) -> Any:
+        return tuple(filter(None, value.split(os.pathsep))) if isinstance(value, str) else value
+
+    @field_validator("home", mode="after")
+    @classmethod
+    def _absolute_home(cls, value: Path) -> Path:
+        return value.expanduser().absolute()
+
+    @property
+    def is_embedded(self) -> bool:
+        """True where the embedded PostgreSQL is used."""
+        return self.database_url is None
+
+    @property
+    def resolved_iq_root(self) -> str:
+        """The root of relative locations, defaults applied."""
+        if self.iq_root is not None:
+            return self.iq_root
+        return str(self.home / "iq") if self.is_embedded else "s3://heimdall-raw-iq"
+
+    @classmethod
+    def variable(cls, field_name: str) -> str:
+        """Name of the environment variable behind a field."""
+        return f"{PREFIX}{field_name.upper()}"
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read the settings from the environment.
+
+    Parameters
+    ----------
+    **overrides
+        Fields that a command-line option sets; they win over the environment.
+
+    Raises
+    ------
+    SettingError
+        Names the variable, its value and what is allowed.
+    """
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0]) if first["loc"] else "?"
+        given = "(hidden)" if "token" in name or "broker" in name else repr(_without_password(first["input"]))
+        allowed = first["msg"].removeprefix("Value error, ")
+        raise SettingError(f"{Settings.variable(name)}={given} is not allowed: {allowed}") from None
+
+
+@lru_cache(maxsize=1)
+def current_settings() -> Settings:
+    """The process's settings, read once; for code that Dagster starts."""
+    return load_settings()
+
+
+def settings_table() -> list[tuple[str, str, str]]:
+    """Rows (variable, default, meaning) of every setting, in order; the README's table is made of them."""
+    rows = []
+    for name, info in Settings.model_fields.items():
+        if info.default_factory is not None:
+            default = {
+                "home": "the platform's data folder; root: /var/lib/heimdall",
+                "workers": "cores, at most 8",
+            }[name]
+        elif info.default in (None, ()):
+            default = "unset"
+        else:
+            default = f"{info.default:g}" if isinstance(info.default, float) else str(info.default)
+        rows.append((Settings.variable(name), default, info.description or ""))
+    return rows
