@@ -216,7 +216,7 @@ class SyntheticNetwork:
             "source": f"heimdall_assets.synthetic, network seed {self.seed}, session {session.index}",
             "center_frequency_hz": source.frequency_hz,
             "sample_rate_hz": self.sample_rate_hz,
-            "session_start": session.session_start.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "session_start": session.session_start.isoformat().replace("+00:00", "Z"),
             "known_source": {
                 "name": source.name,
                 "frequency_hz": source.frequency_hz,

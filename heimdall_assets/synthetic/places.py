@@ -1,7 +1,8 @@
 """Where the synthetic network's receivers and transmitters stand: real places in north-western Italy.
 
-Coordinates and altitudes are those of the town or the summit (Italian Wikipedia), right within a few hundred
-metres. Powers and frequencies are invented: no station of this network exists.
+The first seven receivers and the transmitters stand where encyclopaedias put the town or the summit, right within
+a few hundred metres; the further receivers within a kilometre or so of the middle of their towns. Powers and
+frequencies are invented: no station of this network exists.
 """
 
 from __future__ import annotations
