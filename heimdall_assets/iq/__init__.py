@@ -1,0 +1,8 @@
+"""IQ recordings: bytes of any served format and place in, complex samples out."""
+
+from heimdall_assets.iq.formats import FORMATS
+from heimdall_assets.iq.header import Hints
+from heimdall_assets.iq.locations import resolve_location
+from heimdall_assets.iq.opening import IQFile, load_iq, open_iq, open_location
+
+__all__ = ["FORMATS", "Hints", "IQFile", "load_iq", "open_iq", "open_location", "resolve_location"]

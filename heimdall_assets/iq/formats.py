@@ -1,0 +1,53 @@
+"""The registry of formats, and how a file's format is found.
+
+A new format is one module with a :class:`~heimdall_assets.iq.header.Format` and one entry in ``FORMATS``.
+"""
+
+from __future__ import annotations
+
+from pathlib import PurePath
+from typing import TYPE_CHECKING
+
+from heimdall_assets.errors import UnknownFormat
+from heimdall_assets.iq import kiwi, npy, raw
+
+if TYPE_CHECKING:
+    from heimdall_assets.iq.header import Format, Hints
+    from heimdall_assets.iq.sources import ByteSource
+
+FORMATS: tuple[Format, ...] = (npy.FORMAT, kiwi.FORMAT, *raw.FORMATS)
+"""In the order in which content is asked; the first that recognizes it reads it."""
+
+HEAD_BYTES = 512
+
+
+def find_format(source: ByteSource, hints: Hints) -> Format:
+    """Which format a source has: by its content, else by the hint, else by its suffix.
+
+    Raises
+    ------
+    UnknownFormat
+        None of them tells, or the hint or suffix names a format that the content is not of.
+    """
+    head = source.read_at(0, min(HEAD_BYTES, source.size_bytes))
+    for candidate in FORMATS:
+        if candidate.recognizes is not None and candidate.recognizes(source, head):
+            return candidate
+    hint = hints.get("format")
+    suffix = PurePath(source.name).suffix.lower()
+    if hint:
+        word, said = hint.strip().lower(), f"the format is given as {hint!r}"
+        named = [entry for entry in FORMATS if word in (entry.name, *entry.aliases)]
+    else:
+        said = f"the name ends in {suffix!r}"
+        named = [entry for entry in FORMATS if suffix in entry.suffixes]
+    if not named:
+        known = ", ".join(entry.name for entry in FORMATS)
+        raise UnknownFormat(
+            f"{source.name} is of no known format: {said}, and its content does not tell ({known})"
+        )
+    if named[0].recognizes is not None:
+        raise UnknownFormat(
+            f"{source.name} is not {named[0].name}, though {said}: its content does not look like it"
+        )
+    return named[0]

@@ -1,0 +1,204 @@
+"""Opening recordings: from a path or a location to samples."""
+
+from __future__ import annotations
+
+import math
+import operator
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+
+from heimdall_assets.errors import BadParameter, LocationRefused
+from heimdall_assets.iq.formats import find_format
+from heimdall_assets.iq.header import Hints
+from heimdall_assets.iq.locations import allowed_roots, confine, lexical_path, url_scheme
+from heimdall_assets.iq.sources import LocalFile
+from heimdall_assets.records import IQRecording
+
+if TYPE_CHECKING:
+    import os
+    from datetime import datetime
+    from types import TracebackType
+    from typing import Unpack
+
+    from numpy.typing import NDArray
+
+    from heimdall_assets.iq.sources import ByteSource
+    from heimdall_assets.settings import Settings
+
+PIECE = 1 << 20
+"""Samples that are read at once, so that a long read needs little more memory than its result."""
+
+
+class IQFile:
+    """An open recording: its header is read, its samples are not. A context manager.
+
+    Attributes
+    ----------
+    format : str
+        npy, kiwi, cf32, ...
+    num_samples : int
+        Complex samples in the whole file.
+    sample_rate_hz, center_frequency_hz : float or None
+        From the header, else from the hints; None where neither says.
+    start_time : datetime or None
+        UTC time of the first sample.
+    size_bytes : int
+        Size of the file.
+    etag : str
+        Changes when the file does.
+    """
+
+    def __init__(self, source: ByteSource, hints: Hints) -> None:
+        self._source = source
+        try:
+            header = find_format(source, hints).read_header(source, hints)
+        except BaseException:
+            source.close()
+            raise
+        self._read = header.read
+        self.format = header.format
+        self.num_samples = header.num_samples
+        self.sample_rate_hz: float | None = header.sample_rate_hz or hints.get("sample_rate_hz")
+        self.center_frequency_hz: float | None = header.center_frequency_hz or hints.get("center_frequency_hz")
+        self.start_time: datetime | None = header.start_time
+        self.size_bytes = source.size_bytes
+        self.etag = source.etag
+
+    def read(self, start: int, count: int) -> NDArray[np.complex64]:
+        """Samples [start, start + count); fewer, or none, at the end of the file.
+
+        Parameters
+        ----------
+        start, count : int
+            In samples, at least 0.
+
+        Returns
+        -------
+        ndarray of complex64, shape (m,)
+            m <= count. Only the bytes of these samples are read (of KiwiSDR files: the blocks that hold them).
+
+        Raises
+        ------
+        BadParameter
+            start or count is negative or no integer.
+        RecordingError
+            The samples cannot be read.
+        """
+        try:
+            start, count = operator.index(start), operator.index(count)
+        except TypeError as error:
+            raise BadParameter(f"{start=} and {count=} must be integers") from error
+        if start < 0 or count < 0:
+            raise BadParameter(f"{start=} and {count=} must not be negative")
+        stop = min(start + count, self.num_samples)
+        if stop <= start:
+            return np.empty(0, np.complex64)
+        if stop - start <= PIECE:
+            return self._read(start, stop - start)
+        samples = np.empty(stop - start, np.complex64)
+        for at in range(start, stop, PIECE):
+            end = min(at + PIECE, stop)
+            samples[at - start : end - start] = self._read(at, end - at)
+        return samples
+
+    def close(self) -> None:
+        """Close the file; a second call does nothing."""
+        self._source.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def open_iq(path_or_url: str | os.PathLike[str], **hints: Unpack[Hints]) -> IQFile:
+    """Open a recording that a person named; any readable file is allowed.
+
+    Parameters
+    ----------
+    path_or_url : str or path
+        A file. URLs are refused: no object store is served yet.
+    **hints
+        ``format``, ``sample_rate_hz``, ``center_frequency_hz``, ``max_bytes``: see
+        :class:`~heimdall_assets.iq.header.Hints`.
+
+    Returns
+    -------
+    IQFile
+        To be closed, or used in a ``with`` statement.
+
+    Raises
+    ------
+    RecordingError
+        It cannot be opened, or is no recording that can be read.
+    BadParameter
+        A hint is outside its range.
+
+    Examples
+    --------
+    >>> with open_iq("20171127T104156Z_77500_DF0KL_iq.wav") as recording:  # doctest: +SKIP
+    ...     first_second = recording.read(0, round(recording.sample_rate_hz))
+    """
+    checked = _checked(hints)
+    if isinstance(path_or_url, str) and (scheme := url_scheme(path_or_url)):
+        # Object stores: here a served scheme will lead to its store.
+        raise LocationRefused(f"{path_or_url!r} is refused: {scheme}: locations are not served")
+    if "\0" in str(path_or_url):
+        raise LocationRefused(f"{str(path_or_url)!r} is refused: it holds a NUL character")
+    return IQFile(LocalFile(Path(path_or_url), checked.get("max_bytes")), checked)
+
+
+def load_iq(path_or_url: str | os.PathLike[str], **hints: Unpack[Hints]) -> IQRecording:
+    """Read a whole recording into memory; parameters and errors are those of :func:`open_iq`."""
+    with open_iq(path_or_url, **hints) as recording:
+        return IQRecording(
+            samples=recording.read(0, recording.num_samples),
+            sample_rate_hz=recording.sample_rate_hz,
+            center_frequency_hz=recording.center_frequency_hz,
+            start_time=recording.start_time,
+            format=recording.format,
+        )
+
+
+def open_location(location: str, settings: Settings, **hints: Unpack[Hints]) -> IQFile:
+    """Open the recording behind an ``iq_data_location``, which is not trusted.
+
+    Parameters
+    ----------
+    location : str
+        See :func:`~heimdall_assets.iq.locations.resolve_location`.
+    settings : Settings
+        Its root, extra roots and ``max_object_bytes`` hold.
+    **hints
+        As of :func:`open_iq`; a smaller ``max_bytes`` holds too.
+
+    Raises
+    ------
+    LocationRefused
+        The location leads out of the roots, or its scheme is not served.
+    RecordingError
+        As :func:`open_iq`.
+    """
+    checked = _checked(hints)
+    roots = allowed_roots(settings.resolved_iq_root, settings.iq_extra_roots)
+    path = lexical_path(location, roots[0])
+    confine(path, roots, location)
+    limit = min(settings.max_object_bytes, checked.get("max_bytes") or settings.max_object_bytes)
+    return IQFile(LocalFile(path, limit, roots), checked)
+
+
+def _checked(hints: Hints) -> Hints:
+    """The hints, their names and ranges checked."""
+    unknown = set(hints) - set(Hints.__annotations__)
+    if unknown:
+        raise TypeError(f"unknown hints: {', '.join(sorted(unknown))}")
+    for name in ("sample_rate_hz", "center_frequency_hz", "max_bytes"):
+        value = hints.get(name)
+        if value is not None and not (isinstance(value, (int, float)) and math.isfinite(value) and value > 0):
+            raise BadParameter(f"{name}={value!r} must be a positive number")
+    return hints

@@ -1,0 +1,191 @@
+"""Where bytes come from: one small interface, so that a reader never knows what kind of store it reads.
+
+Local files are the only source today. An object store becomes a second class with the members of
+:class:`ByteSource` beside :class:`LocalFile`, and one more branch where locations are opened (``opening.py``).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Protocol
+
+from heimdall_assets.errors import (
+    EmptyRecording,
+    LocationRefused,
+    RecordingError,
+    RecordingNotFound,
+    RecordingTooLarge,
+    StoreUnavailable,
+    TruncatedRecording,
+)
+from heimdall_assets.iq.locations import confine
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+MISSING = {errno.ENOENT, errno.ENOTDIR}
+IMPOSSIBLE = {errno.ELOOP, errno.ENAMETOOLONG, errno.EILSEQ}
+KINDS = {
+    stat.S_IFDIR: "a directory",
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+class ByteSource(Protocol):
+    """An object that is read in ranges.
+
+    Attributes
+    ----------
+    name : str
+        What the object is called: the last component of its location. Suffix, frequency and time are read from it.
+    size_bytes : int
+        Size when it was opened.
+    etag : str
+        Changes when the content does.
+    modified_at : datetime or None
+        UTC time of the last change, where the store knows it.
+    cheap_seeks : bool
+        True where a few bytes from anywhere cost microseconds, so that a reader may look at many places.
+    """
+
+    name: str
+    size_bytes: int
+    etag: str
+    modified_at: datetime | None
+    cheap_seeks: bool
+
+    def read_at(self, offset: int, count: int) -> bytes:
+        """Exactly the bytes of [offset, offset + count); TruncatedRecording where the object ends before."""
+        ...
+
+    def sibling(self, name: str) -> ByteSource:
+        """Another object of the same folder, opened under the same restrictions."""
+        ...
+
+    def close(self) -> None:
+        """Give back what was opened; may be called again."""
+        ...
+
+
+class LocalFile:
+    """A regular file of this machine, opened for reading.
+
+    Parameters
+    ----------
+    path : Path
+        Its place.
+    max_bytes : int or None
+        Larger files are refused.
+    roots : sequence of Path
+        If not empty, the file and its siblings must lie in one of these folders, symbolic links resolved.
+
+    Raises
+    ------
+    RecordingNotFound, StoreUnavailable, LocationRefused, RecordingTooLarge, EmptyRecording
+        Missing; unreadable; not a regular file or outside of the roots; too large; without a byte.
+    """
+
+    cheap_seeks = True
+
+    def __init__(self, path: Path, max_bytes: int | None = None, roots: Sequence[Path] = ()) -> None:
+        self.name = path.name
+        self._path = path
+        self._max_bytes = max_bytes
+        self._roots = tuple(roots)
+        self._descriptor: int | None = None
+        try:
+            status = self._open(confine(path, self._roots) if roots else path)
+        except OSError as error:
+            self.close()
+            raise _translated(error, path) from error
+        except RecordingError:
+            self.close()
+            raise
+        self.size_bytes = status.st_size
+        self.etag = f"{status.st_mtime_ns}-{status.st_size}"
+        self.modified_at = _datetime(status.st_mtime)
+
+    def _open(self, path: Path) -> os.stat_result:
+        # Looking before opening keeps devices from being touched; looking again afterwards closes the gap in which
+        # the file could have been replaced; O_NONBLOCK keeps a FIFO in that gap from stopping the process.
+        self._check(path.stat())
+        flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+        self._descriptor = os.open(path, flags | (os.O_NOFOLLOW if self._roots else 0))
+        status = os.fstat(self._descriptor)
+        self._check(status)
+        return status
+
+    def _check(self, status: os.stat_result) -> None:
+        if not stat.S_ISREG(status.st_mode):
+            kind = KINDS.get(stat.S_IFMT(status.st_mode), "something else")
+            raise LocationRefused(f"{self._path} is {kind}, not a file")
+        if self._max_bytes is not None and status.st_size > self._max_bytes:
+            raise RecordingTooLarge(
+                f"{self._path} has {status.st_size:,} bytes; at most {self._max_bytes:,} are allowed"
+            )
+        if status.st_size == 0:
+            raise EmptyRecording(f"{self._path} has no bytes")
+
+    def read_at(self, offset: int, count: int) -> bytes:
+        """Bytes of [offset, offset + count).
+
+        Raises
+        ------
+        TruncatedRecording
+            The range does not lie in the file, or the file shrank after it was opened.
+        StoreUnavailable
+            The disk does not deliver.
+        """
+        if self._descriptor is None:
+            raise ValueError(f"{self._path} is closed")
+        if offset < 0 or count < 0 or offset + count > self.size_bytes:
+            raise TruncatedRecording(
+                f"{self._path} ends at byte {self.size_bytes}, before {offset + count}, which its header announces"
+            )
+        parts: list[bytes] = []
+        while count > 0:
+            try:
+                part = os.pread(self._descriptor, count, offset)
+            except OSError as error:
+                raise _translated(error, self._path) from error
+            if not part:
+                raise TruncatedRecording(f"{self._path} became shorter while it was read")
+            parts.append(part)
+            offset += len(part)
+            count -= len(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def sibling(self, name: str) -> LocalFile:
+        """Another file of the same folder, under the same restrictions."""
+        return LocalFile(self._path.with_name(name), self._max_bytes, self._roots)
+
+    def close(self) -> None:
+        """Close the file; a second call does nothing."""
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def _datetime(seconds: float) -> datetime | None:
+    """UTC of a file's time; None for the absurd ones that file systems can hold."""
+    try:
+        return datetime.fromtimestamp(seconds, UTC)
+    except (OverflowError, OSError, ValueError):
+        return None
+
+
+def _translated(error: OSError, path: Path) -> RecordingError:
+    """The project's error for one of the operating system."""
+    why = error.strerror or str(error)
+    if error.errno in MISSING:
+        return RecordingNotFound(f"{path} does not exist")
+    if error.errno in IMPOSSIBLE:
+        return LocationRefused(f"{path} cannot be a file: {why}")
+    return StoreUnavailable(f"{path} cannot be read: {why}")
