@@ -9,13 +9,13 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from heimdall_assets.errors import UnknownFormat
-from heimdall_assets.iq import kiwi, npy, raw
+from heimdall_assets.iq import kiwi, npy, raw, wav
 
 if TYPE_CHECKING:
     from heimdall_assets.iq.header import Format, Hints
     from heimdall_assets.iq.sources import ByteSource
 
-FORMATS: tuple[Format, ...] = (npy.FORMAT, kiwi.FORMAT, *raw.FORMATS)
+FORMATS: tuple[Format, ...] = (npy.FORMAT, kiwi.FORMAT, wav.FORMAT, *raw.FORMATS)
 """In the order in which content is asked; the first that recognizes it reads it."""
 
 HEAD_BYTES = 512

@@ -41,7 +41,9 @@ HEAD_BYTES = HEAD.itemsize
 ALL_BLOCKS = 65536
 """Up to so many blocks every stamp is read (47 minutes at 12 kHz) where that is cheap."""
 LEADING_BLOCKS = 64
-SPREAD_BLOCKS = 16
+SPREAD_BLOCKS = 1024
+SPREAD_BLOCKS_REMOTE = 16
+"""Else those of the leading blocks, among which the stale ones are, and of some over the rest of the file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +152,7 @@ def _blocks_to_date(count: int, cheap_seeks: bool) -> NDArray[np.int64]:
     """Which blocks' stamps are looked at, ascending: all, or the leading ones and some over the rest."""
     if cheap_seeks and count <= ALL_BLOCKS:
         return np.arange(count)
-    spread = np.linspace(0, count - 1, ALL_BLOCKS // 64 if cheap_seeks else SPREAD_BLOCKS).astype(np.int64)
+    spread = np.linspace(0, count - 1, SPREAD_BLOCKS if cheap_seeks else SPREAD_BLOCKS_REMOTE).astype(np.int64)
     return np.unique(np.concatenate([np.arange(min(LEADING_BLOCKS, count)), spread]))
 
 

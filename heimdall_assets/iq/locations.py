@@ -54,26 +54,35 @@ def resolve_location(location: str, root: str | os.PathLike[str], extra_roots: I
         ``..`` or a symbolic link leads out, the absolute path lies elsewhere, the text holds a backslash or
         control characters, or it is a URL of a scheme that is not served.
     StoreUnavailable
-        The root is a URL of a store that is not served, or its folder does not exist.
+        The root of a relative location is a URL of a store that is not served, or no folder.
     """
-    roots = allowed_roots(root, extra_roots)
-    return confine(lexical_path(location, roots[0]), roots, location)
+    path, roots = locate(location, root, extra_roots)
+    return confine(path, roots, location)
 
 
-def allowed_roots(root: str | os.PathLike[str], extra_roots: Iterable[str] = ()) -> tuple[Path, ...]:
-    """The folders that locations may lie in, the root of relative ones first; absolute, links resolved."""
-    # Object stores: a root that is a URL becomes a store here, as a location does in lexical_path.
-    if isinstance(root, str) and url_scheme(root):
-        raise StoreUnavailable(f"the root of IQ locations is {root}; only folders are served so far")
-    folders = [root, *(extra for extra in extra_roots if not url_scheme(extra))]
-    roots = tuple(Path(os.path.realpath(folder)) for folder in folders)
-    if not roots[0].is_dir():
-        raise StoreUnavailable(f"the root of IQ locations, {root}, is not a folder that can be reached")
-    return roots
+def locate(
+    location: str, root: str | os.PathLike[str], extra_roots: Iterable[str] = ()
+) -> tuple[Path, tuple[Path, ...]]:
+    """Path of a location before links are followed, and the folders, links resolved, that it has to lie in."""
+    relative = lexical_path(location)
+    # Object stores: a root, or an extra root, that is a URL will become a store here.
+    served = [folder for folder in (root, *extra_roots) if not url_scheme(os.fspath(folder))]
+    roots = tuple(Path(os.path.realpath(folder)) for folder in served)
+    if relative.is_absolute():
+        return Path(relative), roots
+    if not served or served[0] != root:
+        raise StoreUnavailable(f"{location!r} is relative to {root}, but only folders are served so far")
+    try:
+        reachable = roots[0].is_dir()
+    except OSError as error:
+        raise StoreUnavailable(f"{location!r} is relative to {root}: {error.strerror}") from error
+    if not reachable:
+        raise StoreUnavailable(f"{location!r} is relative to {root}, which is not a folder")
+    return roots[0] / relative, roots
 
 
-def lexical_path(location: str, root: Path) -> Path:
-    """Absolute path of a location by its text alone, before anything is asked of the file system."""
+def lexical_path(location: str) -> PurePosixPath:
+    """Path that a location spells, refused by its text alone, before anything is asked of the file system."""
     if not location:
         raise LocationRefused("the IQ location is empty")
     if any(unicodedata.category(character) in {"Cc", "Cs"} for character in location):
@@ -86,12 +95,12 @@ def lexical_path(location: str, root: Path) -> Path:
         raise LocationRefused(f"{location!r} is refused: it holds a backslash")
     if location.startswith("//"):
         raise LocationRefused(f"{location!r} is refused: it names a network share")
-    depth = 0
-    for part in PurePosixPath(location).parts:
+    path, depth = PurePosixPath(location), 0
+    for part in path.parts:
         depth += {"..": -1, "/": 0}.get(part, 1)
         if depth < 0:
             raise LocationRefused(f"{location!r} is refused: its '..' leads out of the root")
-    return root / location
+    return path
 
 
 def confine(path: Path, roots: Sequence[Path], location: str | None = None) -> Path:

@@ -12,7 +12,7 @@ import numpy as np
 from heimdall_assets.errors import BadParameter, LocationRefused
 from heimdall_assets.iq.formats import find_format
 from heimdall_assets.iq.header import Hints
-from heimdall_assets.iq.locations import allowed_roots, confine, lexical_path, url_scheme
+from heimdall_assets.iq.locations import locate, url_scheme
 from heimdall_assets.iq.sources import LocalFile
 from heimdall_assets.records import IQRecording
 
@@ -148,8 +148,6 @@ def open_iq(path_or_url: str | os.PathLike[str], **hints: Unpack[Hints]) -> IQFi
     if isinstance(path_or_url, str) and (scheme := url_scheme(path_or_url)):
         # Object stores: here a served scheme will lead to its store.
         raise LocationRefused(f"{path_or_url!r} is refused: {scheme}: locations are not served")
-    if "\0" in str(path_or_url):
-        raise LocationRefused(f"{str(path_or_url)!r} is refused: it holds a NUL character")
     return IQFile(LocalFile(Path(path_or_url), checked.get("max_bytes")), checked)
 
 
@@ -185,9 +183,7 @@ def open_location(location: str, settings: Settings, **hints: Unpack[Hints]) -> 
         As :func:`open_iq`.
     """
     checked = _checked(hints)
-    roots = allowed_roots(settings.resolved_iq_root, settings.iq_extra_roots)
-    path = lexical_path(location, roots[0])
-    confine(path, roots, location)
+    path, roots = locate(location, settings.resolved_iq_root, settings.iq_extra_roots)
     limit = min(settings.max_object_bytes, checked.get("max_bytes") or settings.max_object_bytes)
     return IQFile(LocalFile(path, limit, roots), checked)
 

@@ -2,7 +2,8 @@
 
 A RIFF file is ``RIFF``, the size of what follows, ``WAVE``, and chunks of a four-letter name, a size and a body
 that is padded to an even length (Multimedia Programming Interface and Data Specifications 1.0, IBM and Microsoft,
-1991). No size is believed: what a chunk claims must lie in the file.
+1991). No size is believed: what a chunk claims must lie in the file. In RF64 (EBU Tech 3306) the 32-bit sizes are
+all ones, and a first chunk ``ds64`` holds the 64-bit ones.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from heimdall_assets.iq.sources import ByteSource
 
 FIRST_CHUNK = 12
+RF64 = {b"RF64", b"BW64"}
 UNFINISHED = {0, 0xFFFFFFFF}
 """Sizes that recorders write first and correct when they stop: those of a recording whose recorder was killed."""
 MAX_CHUNKS = 1000
@@ -47,8 +49,19 @@ class WaveFormat:
 
 
 def is_riff(head: bytes) -> bool:
-    """Whether a file begins like a RIFF WAVE file."""
-    return head[:4] == b"RIFF" and head[8:12] == b"WAVE"
+    """Whether a file begins like a RIFF or RF64 WAVE file."""
+    return head[:4] in {b"RIFF", *RF64} and head[8:12] == b"WAVE"
+
+
+def _sizes(source: ByteSource) -> tuple[int, int | None]:
+    """What the container claims for itself, and for its samples where that is not said at their chunk."""
+    (claimed,) = struct.unpack("<I", source.read_at(4, 4))
+    if source.read_at(0, 4) not in RF64:
+        return claimed, None
+    name, size, riff_bytes, data_bytes = struct.unpack("<4sIQQ", source.read_at(FIRST_CHUNK, 24))
+    if name != b"ds64" or size < 16:
+        raise MalformedRecording(f"{source.name} is RF64 without a ds64 chunk")
+    return (claimed if claimed != 0xFFFFFFFF else riff_bytes), data_bytes
 
 
 def check_size(source: ByteSource, placeholders: frozenset[int] = frozenset()) -> bool:
@@ -69,7 +82,7 @@ def check_size(source: ByteSource, placeholders: frozenset[int] = frozenset()) -
     TruncatedRecording, MalformedRecording
         The file is shorter, or longer, than the container claims.
     """
-    (claimed,) = struct.unpack("<I", source.read_at(4, 4))
+    claimed, _ = _sizes(source)
     if claimed in UNFINISHED or claimed in placeholders:
         return False
     end = claimed + 8
@@ -93,6 +106,7 @@ def chunks(source: ByteSource) -> Iterator[Chunk]:
     MalformedRecording
         There are more than ``MAX_CHUNKS``.
     """
+    _, data_bytes = _sizes(source)
     offset = FIRST_CHUNK
     for _ in range(MAX_CHUNKS):
         if offset >= source.size_bytes:
@@ -100,6 +114,8 @@ def chunks(source: ByteSource) -> Iterator[Chunk]:
         if offset + 8 > source.size_bytes:
             raise TruncatedRecording(f"{source.name} ends within the header of a chunk, at byte {offset}")
         name, size = struct.unpack("<4sI", source.read_at(offset, 8))
+        if name == b"data" and size == 0xFFFFFFFF and data_bytes is not None:
+            size = data_bytes
         yield Chunk(name, offset + 8, size)
         offset += 8 + size + size % 2
     raise MalformedRecording(f"{source.name} has more than {MAX_CHUNKS} chunks")

@@ -83,8 +83,8 @@ class LocalFile:
         Its place.
     max_bytes : int or None
         Larger files are refused.
-    roots : sequence of Path
-        If not empty, the file and its siblings must lie in one of these folders, symbolic links resolved.
+    roots : sequence of Path, optional
+        If given, the file and its siblings must lie in one of these folders, symbolic links resolved.
 
     Raises
     ------
@@ -94,17 +94,19 @@ class LocalFile:
 
     cheap_seeks = True
 
-    def __init__(self, path: Path, max_bytes: int | None = None, roots: Sequence[Path] = ()) -> None:
+    def __init__(self, path: Path, max_bytes: int | None = None, roots: Sequence[Path] | None = None) -> None:
         self.name = path.name
         self._path = path
         self._max_bytes = max_bytes
-        self._roots = tuple(roots)
+        self._roots = roots
         self._descriptor: int | None = None
         try:
-            status = self._open(confine(path, self._roots) if roots else path)
+            status = self._open(confine(path, roots) if roots is not None else path)
         except OSError as error:
             self.close()
             raise _translated(error, path) from error
+        except ValueError as error:
+            raise LocationRefused(f"{str(path)!a} cannot be a file: {error}") from error
         except RecordingError:
             self.close()
             raise
@@ -117,7 +119,7 @@ class LocalFile:
         # the file could have been replaced; O_NONBLOCK keeps a FIFO in that gap from stopping the process.
         self._check(path.stat())
         flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
-        self._descriptor = os.open(path, flags | (os.O_NOFOLLOW if self._roots else 0))
+        self._descriptor = os.open(path, flags | (0 if self._roots is None else os.O_NOFOLLOW))
         status = os.fstat(self._descriptor)
         self._check(status)
         return status
