@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
-from heimdall_assets.errors import UnknownFormat
+from heimdall_assets.errors import EmptyRecording, UnknownFormat
 from heimdall_assets.iq import kiwi, npy, raw, wav
 
 if TYPE_CHECKING:
@@ -26,9 +26,13 @@ def find_format(source: ByteSource, hints: Hints) -> Format:
 
     Raises
     ------
+    EmptyRecording
+        There is no byte.
     UnknownFormat
         None of them tells, or the hint or suffix names a format that the content is not of.
     """
+    if source.size_bytes == 0:
+        raise EmptyRecording(f"{source.name} has no bytes")
     head = source.read_at(0, min(HEAD_BYTES, source.size_bytes))
     for candidate in FORMATS:
         if candidate.recognizes is not None and candidate.recognizes(source, head):
@@ -43,11 +47,7 @@ def find_format(source: ByteSource, hints: Hints) -> Format:
         named = [entry for entry in FORMATS if suffix in entry.suffixes]
     if not named:
         known = ", ".join(entry.name for entry in FORMATS)
-        raise UnknownFormat(
-            f"{source.name} is of no known format: {said}, and its content does not tell ({known})"
-        )
+        raise UnknownFormat(f"{source.name} is of no known format: {said}, and its content does not tell ({known})")
     if named[0].recognizes is not None:
-        raise UnknownFormat(
-            f"{source.name} is not {named[0].name}, though {said}: its content does not look like it"
-        )
+        raise UnknownFormat(f"{source.name} is not {named[0].name}, though {said}: its content does not look like it")
     return named[0]

@@ -142,9 +142,7 @@ def _blocks(source: ByteSource, first: int) -> Blocks:
     _check(np.frombuffer(source.read_at(first, HEAD_BYTES), HEAD), blocks, [0], source.name)
     rest = available % blocks.stride
     if rest:
-        raise TruncatedRecording(
-            f"{source.name} ends {blocks.stride - rest} bytes before the end of its last block"
-        )
+        raise TruncatedRecording(f"{source.name} ends {blocks.stride - rest} bytes before the end of its last block")
     return blocks
 
 

@@ -17,9 +17,7 @@ from heimdall_assets.errors import LocationRefused, StoreUnavailable
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-URL = re.compile(
-    r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://|(?P<bare>file|data|s3|https?|ftp|[A-Za-z]):", re.IGNORECASE
-)
+URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://|(?P<bare>file|data|s3|https?|ftp|[A-Za-z]):", re.IGNORECASE)
 
 
 def url_scheme(location: str) -> str | None:

@@ -13,7 +13,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
 from heimdall_assets.errors import (
-    EmptyRecording,
     LocationRefused,
     RecordingError,
     RecordingNotFound,
@@ -88,8 +87,8 @@ class LocalFile:
 
     Raises
     ------
-    RecordingNotFound, StoreUnavailable, LocationRefused, RecordingTooLarge, EmptyRecording
-        Missing; unreadable; not a regular file or outside of the roots; too large; without a byte.
+    RecordingNotFound, StoreUnavailable, LocationRefused, RecordingTooLarge
+        Missing; unreadable; not a regular file or outside of the roots; too large.
     """
 
     cheap_seeks = True
@@ -132,8 +131,6 @@ class LocalFile:
             raise RecordingTooLarge(
                 f"{self._path} has {status.st_size:,} bytes; at most {self._max_bytes:,} are allowed"
             )
-        if status.st_size == 0:
-            raise EmptyRecording(f"{self._path} has no bytes")
 
     def read_at(self, offset: int, count: int) -> bytes:
         """Bytes of [offset, offset + count).

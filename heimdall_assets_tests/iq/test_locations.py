@@ -1,0 +1,173 @@
+"""Locations never lead out of the folders that the operator named."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from heimdall_assets.errors import LocationRefused, RecordingError, StoreUnavailable
+from heimdall_assets.iq.locations import resolve_location, url_scheme
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    root = tmp_path / "root"
+    (root / "session").mkdir(parents=True)
+    (root / "session" / "rx.npy").write_bytes(b"x")
+    (tmp_path / "secret.npy").write_bytes(b"s")
+    (tmp_path / "extra").mkdir()
+    (tmp_path / "extra" / "rx.npy").write_bytes(b"e")
+    return root
+
+
+@pytest.mark.parametrize(
+    "location", ["session/rx.npy", "./session/rx.npy", "session//rx.npy", "session/../session/rx.npy"]
+)
+def test_a_relative_location_is_resolved_against_the_root(root: Path, location: str) -> None:
+    assert resolve_location(location, root) == root.resolve() / "session" / "rx.npy"
+    assert resolve_location(location, str(root)) == root.resolve() / "session" / "rx.npy"
+
+
+def test_a_location_need_not_exist_and_may_hold_unusual_characters(root: Path) -> None:
+    for name in ("gone.npy", "Übung 1.npy", "rx-12:30:00.npy", "%2e%2e/x.npy", "~/x.npy", "..hidden.npy", "a..b"):
+        assert resolve_location(name, root) == root.resolve() / name
+
+
+def test_an_absolute_location_may_lie_in_the_root_or_an_extra_root(root: Path, tmp_path: Path) -> None:
+    inside = str(root / "session" / "rx.npy")
+    assert resolve_location(inside, root) == Path(inside).resolve()
+    extra = str(tmp_path / "extra" / "rx.npy")
+    assert resolve_location(extra, root, (str(tmp_path / "extra"),)) == Path(extra).resolve()
+    with pytest.raises(LocationRefused, match=r"extra/rx\.npy' is refused: it lies outside"):
+        resolve_location(extra, root)
+
+
+def test_absolute_locations_in_an_extra_root_need_no_reachable_root(tmp_path: Path, root: Path) -> None:
+    extra = tmp_path / "extra"
+    for unreachable in ("s3://heimdall-raw-iq", str(tmp_path / "not-mounted")):
+        assert resolve_location(str(extra / "rx.npy"), unreachable, (str(extra),)) == (extra / "rx.npy").resolve()
+
+
+@pytest.mark.parametrize(
+    "location",
+    ["../secret.npy", "session/../../secret.npy", "../root/session/rx.npy", "..", "session/../../root/session/rx.npy"],
+)
+def test_dot_dot_that_leaves_the_root_is_refused_even_if_it_came_back(root: Path, location: str) -> None:
+    with pytest.raises(LocationRefused, match=r"'\.\.' leads out"):
+        resolve_location(location, root)
+
+
+@pytest.mark.parametrize("location", ["/etc/passwd", "/", "/proc/self/environ", "/dev/zero"])
+def test_an_absolute_path_elsewhere_is_refused_by_name(root: Path, location: str) -> None:
+    with pytest.raises(LocationRefused, match=f"'{location}' is refused: it lies outside"):
+        resolve_location(location, root)
+
+
+def test_a_folder_whose_name_begins_like_the_root_is_not_the_root(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "root2").mkdir()
+    with pytest.raises(LocationRefused, match="outside"):
+        resolve_location(str(tmp_path / "root2" / "rx.npy"), root)
+
+
+@pytest.mark.parametrize("target", ["../secret.npy", "/etc/passwd", "/etc"])
+def test_a_link_that_leaves_the_root_is_refused_wherever_it_stands(root: Path, target: str) -> None:
+    (root / "link").symlink_to(target)
+    for location in ("link", "link/passwd", "session/../link"):
+        with pytest.raises(LocationRefused, match="outside"):
+            resolve_location(location, root)
+
+
+def test_dot_dot_behind_a_link_counts_from_where_the_link_leads(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "extra" / "deep").mkdir()
+    (root / "link").symlink_to(tmp_path / "extra" / "deep")
+    with pytest.raises(LocationRefused, match="outside"):
+        resolve_location("link/../rx.npy", root)
+
+
+def test_links_inside_of_the_root_and_to_the_root_are_followed(root: Path, tmp_path: Path) -> None:
+    (root / "latest").symlink_to("session")
+    (tmp_path / "alias").symlink_to(root)
+    assert resolve_location("latest/rx.npy", tmp_path / "alias") == (root / "session" / "rx.npy").resolve()
+    assert resolve_location(str(tmp_path / "alias" / "session" / "rx.npy"), root).name == "rx.npy"
+
+
+def test_a_link_into_an_extra_root_is_followed(root: Path, tmp_path: Path) -> None:
+    (root / "disk2").symlink_to(tmp_path / "extra")
+    resolved = resolve_location("disk2/rx.npy", root, (str(tmp_path / "extra"),))
+    assert resolved == (tmp_path / "extra" / "rx.npy").resolve()
+
+
+@pytest.mark.parametrize(
+    "location",
+    ["file:///etc/passwd", "FILE:/etc/passwd", "file:x", "s3://bucket/key", "S3://b/k", "https://host/x.npy",
+     "gs://b/k", "http:x", "data:,x", "C:/x.npy", "memory://x", "a+b://x"],
+)  # fmt: skip
+def test_a_url_of_a_scheme_that_is_not_served_is_refused_by_name(root: Path, location: str) -> None:
+    with pytest.raises(LocationRefused, match="not served"):
+        resolve_location(location, root)
+
+
+@pytest.mark.parametrize(
+    ("location", "why"),
+    [
+        ("", "empty"),
+        ("a\0b", "control"),
+        ("a\nb", "control"),
+        ("a\x7fb", "control"),
+        ("a\x85b", "control"),
+        ("a\ud800b", "control"),
+        ("\\\\host\\share\\x.npy", "backslash"),
+        ("session\\rx.npy", "backslash"),
+        ("C:\\x.npy", "not served"),
+        ("//host/share/x.npy", "network share"),
+    ],
+)
+def test_texts_that_are_no_honest_location_are_refused(root: Path, location: str, why: str) -> None:
+    with pytest.raises(LocationRefused, match=why):
+        resolve_location(location, root)
+
+
+def test_a_root_that_is_a_url_is_unavailable_for_relative_locations(root: Path) -> None:
+    with pytest.raises(StoreUnavailable, match=r"'rx\.npy' is relative to s3://heimdall-raw-iq, but only folders"):
+        resolve_location("rx.npy", "s3://heimdall-raw-iq")
+
+
+def test_a_root_that_is_not_there_is_a_store_that_may_come_back(root: Path) -> None:
+    with pytest.raises(StoreUnavailable, match="not a folder") as caught:
+        resolve_location("rx.npy", root / "gone")
+    assert caught.value.transient
+
+
+def test_only_what_begins_like_a_url_has_a_scheme() -> None:
+    assert url_scheme("s3://bucket/key") == "s3"
+    assert url_scheme("FILE:/x") == "file"
+    for path in ("session/rx.npy", "2017-11-27T10:41:56.npy", "rx-12:30.npy", "a/b://c", "/x:/y"):
+        assert url_scheme(path) is None
+
+
+PIECES = st.lists(
+    st.sampled_from(["..", ".", "", "session", "rx.npy", "link", "loop", "up", "extra", "/", "~", "\\", "\0", "ü"])
+    | st.text(max_size=4),
+    max_size=8,
+)
+
+
+@given(PIECES)
+@settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_location_whatever_leads_out_of_the_root(tmp_path: Path, pieces: list[str]) -> None:
+    root = tmp_path / "root"
+    if not root.exists():
+        (root / "session").mkdir(parents=True)
+        (root / "link").symlink_to("/etc")
+        (root / "session" / "up").symlink_to("../..")
+        (root / "loop").symlink_to("loop")
+    try:
+        resolved = resolve_location("/".join(pieces), root)
+    except RecordingError as error:
+        assert isinstance(error, LocationRefused)  # noqa: PT017  the error is one of two good outcomes
+    else:
+        assert Path(os.path.realpath(resolved)).is_relative_to(root.resolve())
