@@ -1,0 +1,13 @@
+"""Arrays in, numbers out: the features of IQ recordings.
+
+>>> from heimdall_assets.dsp import FEATURES, analyze, extract_features
+>>> len(FEATURES)
+18
+"""
+
+from heimdall_assets.dsp.analysis import Figures, analyze, extract_features
+from heimdall_assets.dsp.features import FEATURES, Feature
+from heimdall_assets.dsp.geometry import gdop
+from heimdall_assets.dsp.session import summarize
+
+__all__ = ["FEATURES", "Feature", "Figures", "analyze", "extract_features", "gdop", "summarize"]

@@ -1,0 +1,139 @@
+"""Samples, in groups of chunks: checked, in single precision, at a level that single precision can square."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from heimdall_assets.dsp.clipping import RailCounter
+from heimdall_assets.dsp.grid import MIN_CHUNK_LENGTH, grid_for
+from heimdall_assets.errors import AllZero, BadParameter, NotFinite, TooShort
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import ArrayLike, NDArray
+
+    from heimdall_assets.dsp.request import Request
+    from heimdall_assets.dsp.transform import Chunks
+
+GROUP_SAMPLES = 1 << 18
+"""Samples that are held at once in converted form; a single longer chunk is a group of its own."""
+
+LEVELS = (1e-8, 1e8)
+"""Outside of these extremes |x|^2 and the squares of Fourier coefficients may leave the range of single precision."""
+
+
+class ChunkReader:
+    """Iterates over a recording's chunks, group by group.
+
+    Parameters
+    ----------
+    samples : array_like, shape (n,)
+        Anything that converts to complex numbers.
+    request : Request
+        Checked parameters.
+
+    Attributes
+    ----------
+    grid : Grid
+        Bins and bands of the chunks.
+    num_chunks : int
+        Chunks that will be read.
+    is_short : bool
+        True if the recording is shorter than one full chunk, and therefore a chunk by itself.
+    num_zero_chunks : int
+        Chunks of nothing but zeros met so far; they are left out.
+    rails : RailCounter
+        Samples at the rails met so far.
+
+    Raises
+    ------
+    BadParameter
+        The samples are not a one-dimensional array of numbers.
+    TooShort
+        There are fewer than 1024.
+    """
+
+    def __init__(self, samples: ArrayLike, request: Request) -> None:
+        self._samples = _numbers(samples)
+        total = self._samples.size
+        if total < MIN_CHUNK_LENGTH:
+            raise TooShort(f"the recording has {total} samples; at least {MIN_CHUNK_LENGTH} are needed")
+        self.is_short = total < request.chunk_length
+        length = total if self.is_short else request.chunk_length
+        wanted = total // length
+        self.num_chunks = wanted if request.num_chunks is None else min(wanted, request.num_chunks)
+        self.grid = grid_for(length, request.sample_rate_hz)
+        self.num_zero_chunks = 0
+        self.rails = RailCounter()
+        self._remove_dc = request.remove_dc
+
+    def __iter__(self) -> Iterator[tuple[Chunks, float]]:
+        """Yield groups of chunks, shape (chunks, n), and the factor that brings their powers back to scale.
+
+        Raises
+        ------
+        NotFinite
+            A sample is NaN, infinite, or beyond single precision.
+        AllZero
+            All chunks together hold nothing but zeros.
+        """
+        length = self.grid.chunk_length
+        step = max(1, GROUP_SAMPLES // length)
+        for first in range(0, self.num_chunks, step):
+            last = min(first + step, self.num_chunks)
+            group = _single_precision(self._samples[first * length : last * length]).reshape(-1, length)
+            parts = group.view(np.float32)
+            highest, lowest = float(parts.max()), float(parts.min())
+            if not (math.isfinite(highest) and math.isfinite(lowest)):
+                raise NotFinite(_first_not_finite(group, first * length))
+            self.rails.add(group, highest, lowest)
+            if not (group[:, 0].all() and parts.any()):
+                group = self._without_zero_chunks(group)
+            if not len(group):
+                continue
+            if self._remove_dc:
+                group = group - group.mean(axis=1, keepdims=True, dtype=np.complex128).astype(np.complex64)
+            yield _levelled(group, max(highest, -lowest))
+        if self.num_zero_chunks == self.num_chunks:
+            raise AllZero(f"all {self.num_chunks * length} samples are zero")
+
+    def _without_zero_chunks(self, group: Chunks) -> Chunks:
+        alive = group.any(axis=1)
+        self.num_zero_chunks += int(np.count_nonzero(~alive))
+        return group if alive.all() else group[alive]
+
+
+def _numbers(samples: ArrayLike) -> NDArray[np.generic]:
+    try:
+        array = np.asarray(samples)
+    except ValueError as error:
+        raise BadParameter(f"samples are not an array: {error}") from None
+    if array.ndim != 1:
+        raise BadParameter(f"samples of shape {array.shape} are not one-dimensional")
+    if array.dtype.kind not in "cfiu":
+        raise BadParameter(f"samples of type {array.dtype} are not numbers")
+    return array
+
+
+def _single_precision(samples: NDArray[np.generic]) -> NDArray[np.complex64]:
+    with np.errstate(over="ignore"):  # what is out of range becomes infinite, and is found so
+        return np.ascontiguousarray(samples, dtype=np.complex64)
+
+
+def _first_not_finite(group: Chunks, offset: int) -> str:
+    flat = group.ravel()
+    bad = np.flatnonzero(~np.isfinite(flat))
+    return f"sample {offset + int(bad[0])} is {flat[bad[0]]}; {bad.size} of {flat.size} examined are not finite"
+
+
+def _levelled(group: Chunks, peak: float) -> tuple[Chunks, float]:
+    """Bring extreme levels near 1 by a power of two, which loses nothing."""
+    if LEVELS[0] <= peak <= LEVELS[1]:
+        return group, 1.0
+    exponent = math.frexp(peak)[1]
+    scaled = np.ldexp(group.view(np.float32), -exponent).view(np.complex64)
+    return scaled, 4.0**exponent

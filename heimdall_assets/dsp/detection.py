@@ -1,0 +1,140 @@
+"""The decision whether there is a signal, and the bands that it occupies.
+
+A chunk of noise alone is called a signal with a set probability, whatever the noise level is: constant false
+alarm rate (CFAR; S. M. Kay, Fundamentals of Statistical Signal Processing, volume II: Detection Theory, 1998).
+In white noise of power n0 a bin, a bin's power is exponential with mean n0, and the mean of w bands is close to a
+Gamma variable. A line shows best in its bin, a modulated signal in a window of its width; so single bins and
+windows of 1, 4, 16 and 64 bands are tested, and the probability is shared among all these tests (Bonferroni).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heimdall_assets.dsp.noise import gamma_threshold
+
+if TYPE_CHECKING:
+    from heimdall_assets.dsp.grid import Grid
+    from heimdall_assets.dsp.transform import Column
+
+Mask = NDArray[np.bool_]
+
+WINDOWS = (1, 4, 16, 64)
+"""Widths in bands of the windows that are tested."""
+
+MIN_POSITIONS = 8
+"""A window is used only if this many fit side by side."""
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """What was found in each chunk.
+
+    Attributes
+    ----------
+    margin : ndarray, shape (chunks,)
+        Largest of all test statistics over their thresholds; a signal is present above 1.
+    line : ndarray of bool, shape (chunks,)
+        True where the strongest bin alone is enough.
+    support : ndarray of bool, shape (chunks, bands)
+        Bands that hold signal, one band of guard to either side included.
+    single : ndarray of bool, shape (chunks,)
+        True where nothing but one line was found.
+    """
+
+    margin: Column
+    line: NDArray[np.bool_]
+    support: Mask
+    single: NDArray[np.bool_]
+
+    @property
+    def present(self) -> NDArray[np.bool_]:
+        """True where there is a signal, shape (chunks,)."""
+        return self.margin > 1
+
+
+def detect(
+    bands: NDArray[np.float64],
+    peak_power: Column,
+    peak_band: NDArray[np.intp],
+    noise: Column,
+    grid: Grid,
+    false_alarm_probability: float,
+) -> Detection:
+    """Test every chunk for a signal.
+
+    Parameters
+    ----------
+    bands : ndarray, shape (chunks, bands)
+        Mean power a bin in each band.
+    peak_power, peak_band : ndarray, shape (chunks,)
+        Power of the strongest bin, and the index of its band.
+    noise : ndarray, shape (chunks,)
+        Noise power a bin.
+    grid : Grid
+        Bins and bands.
+    false_alarm_probability : float
+        Of finding anything in a chunk of noise, in (0, 0.5).
+
+    Returns
+    -------
+    Detection
+        Decision and support.
+    """
+    count = bands.shape[1]
+    ratio = bands / noise[:, np.newaxis]
+    windows = [width for width in WINDOWS if count // width >= MIN_POSITIONS]
+    share = false_alarm_probability / (len(windows) + 1)
+    # the floor is itself an estimate from `cells` independent powers
+    cells = count * grid.band_shape
+    line_threshold = -np.log(share / (count * grid.bins_per_band)) * (1 + 1 / np.sqrt(cells))
+    margin = peak_power / noise / line_threshold
+    line = margin > 1
+    support = np.zeros(bands.shape, bool)
+    support[line, peak_band[line]] = True
+    for width in windows:
+        threshold = gamma_threshold(grid.band_shape * width, share / count) * (1 + 2 / np.sqrt(cells))
+        # what a narrower window explained counts as noise here, or a line would smear into every window over it
+        left = np.where(widened(support), 1.0, ratio)
+        means = _sliding_sums(left, width) / width
+        margin = np.maximum(margin, (means.max(axis=1) - 1) / (threshold - 1))
+        found = means > threshold
+        if found.any():
+            support |= _covered(found, width, count) & (ratio > 1) | _covered(found, width, count, width // 4)
+    single = line & (support.sum(axis=1) == 1)
+    raised = ratio > 1 + 1.5 / np.sqrt(grid.band_shape)
+    for _ in range(3):
+        support |= widened(support) & raised
+    return Detection(margin, line, widened(support), single)
+
+
+def widened(support: Mask) -> Mask:
+    """Add one band to either side of every run, shape (chunks, bands)."""
+    wider = support.copy()
+    wider[:, 1:] |= support[:, :-1]
+    wider[:, :-1] |= support[:, 1:]
+    return wider
+
+
+def _sliding_sums(values: NDArray[np.float64], width: int) -> NDArray[np.float64]:
+    """Return the sums over every window, shape (rows, columns - width + 1)."""
+    if width == 1:
+        return values
+    sums = np.zeros((len(values), values.shape[1] + 1))
+    np.cumsum(values, axis=1, out=sums[:, 1:])
+    difference: NDArray[np.float64] = sums[:, width:] - sums[:, :-width]
+    return difference
+
+
+def _covered(found: Mask, width: int, count: int, trim: int = 0) -> Mask:
+    """Return the bands that a window in ``found`` covers, less ``trim`` bands at either end of each window."""
+    positions = found.shape[1]
+    edges = np.zeros((len(found), count + 1), np.int32)
+    edges[:, trim : trim + positions] += found
+    edges[:, width - trim : width - trim + positions] -= found
+    covered: Mask = np.cumsum(edges, axis=1)[:, :count] > 0
+    return covered

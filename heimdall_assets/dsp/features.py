@@ -1,0 +1,241 @@
+"""The registry: each of the features, declared once.
+
+Order, names, units, descriptions, sources, when a feature is undefined, and how it is read off a chunk's measured
+quantities all stand here; documentation, tables and results are derived from it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from heimdall_assets.dsp.kernel import Rows
+    from heimdall_assets.dsp.transform import Column
+
+CARRIER_SHARE = 0.55
+"""A line is the carrier if it holds clearly over half of the signal's power: two equal lines have none."""
+
+NO_SIGNAL = "no signal is present"
+NO_FLOOR = "no noise above the rounding of single precision (120 dB below the total power)"
+NO_POWER = "the signal is too weak for its power to be told from the noise"
+UNKNOWN_WAVEFORM = "the waveform is unknown: blind estimates call echoes where there are none"
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """One feature of a chunk.
+
+    Attributes
+    ----------
+    name : str
+        Key in results.
+    unit : str
+        Empty for a pure number.
+    description, source : str
+        What it means, and the literature or rule that defines or bounds it.
+    null_when : str
+        When it is undefined; empty where it never is.
+    values : callable
+        Rows -> the feature of each chunk, NaN where undefined, shape (chunks,).
+    """
+
+    name: str
+    unit: str
+    description: str
+    source: str
+    null_when: str
+    values: Callable[[Rows], Column]
+
+
+def has_carrier(rows: Rows) -> bool:
+    """Tell whether the recording's signal has a carrier.
+
+    One answer for all chunks, by the median share of the strongest line, so that a share near the limit does not
+    mix carrier and centroid in one mean.
+    """
+    present = rows.is_present > 0
+    return bool(present.any()) and float(np.median(rows.line_share[present])) > CARRIER_SHARE
+
+
+def _decibel(power: Column) -> Column:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        decibel: Column = np.where(power > 0, 10 * np.log10(power), np.nan)
+    return decibel
+
+
+def _where_present(rows: Rows, values: Column) -> Column:
+    return np.where(rows.is_present > 0, values, np.nan)
+
+
+def _where_resolved(rows: Rows, values: Column) -> Column:
+    return np.where(rows.is_resolved > 0, values, np.nan)
+
+
+def _snr_db(rows: Rows) -> Column:
+    return _where_present(rows, _where_resolved(rows, _decibel(rows.signal_power / rows.noise_power)))
+
+
+def _frequency_offset_hz(rows: Rows) -> Column:
+    return _where_present(rows, rows.carrier_hz if has_carrier(rows) else rows.centroid_hz)
+
+
+def _envelope_std(rows: Rows) -> Column:
+    return np.sqrt(np.maximum(0, 1 - rows.mean_magnitude**2 / rows.power))
+
+
+def _undefined(rows: Rows) -> Column:
+    return np.full(rows.power.shape, np.nan)
+
+
+FEATURES: tuple[Feature, ...] = (
+    Feature(
+        "rssi_dbm",
+        "dBm",
+        "Received power: 10 log10(mean |x|^2) plus the calibration offset.",
+        "Definition; full scale of integer formats is 1, float recordings hold watts (offset 30 dB).",
+        "",
+        lambda rows: _decibel(rows.power),
+    ),
+    Feature(
+        "snr_db",
+        "dB",
+        "Signal power over the power of the white noise in the band that is analysed.",
+        "Total power less the noise floor; below -3 dB the noise-subtracted sum over the bands that hold signal.",
+        f"{NO_SIGNAL}; or {NO_FLOOR}",
+        _snr_db,
+    ),
+    Feature(
+        "noise_floor_dbm",
+        "dBm",
+        "Power of the white noise in the band that is analysed: the sampled band, or the passband.",
+        "Forward consecutive mean excision: Lehtomaki, Vartiainen, Juntti, Saarnisaari 2007.",
+        NO_FLOOR,
+        lambda rows: _where_resolved(rows, _decibel(rows.noise_power)),
+    ),
+    Feature(
+        "frequency_offset_hz",
+        "Hz",
+        "Offset of the carrier from the centre frequency; of the centroid where no line holds over half of the power.",
+        "Candan 2011 and 2013, refined after Aboutanios, Mulgrew 2005; bound: Rife, Boorstyn 1974.",
+        NO_SIGNAL,
+        _frequency_offset_hz,
+    ),
+    Feature(
+        "bandwidth_hz",
+        "Hz",
+        "99 % occupied bandwidth: 0.5 % of the signal's power lies beyond either edge.",
+        "ITU-R SM.328 (definition) and SM.443 (measurement).",
+        NO_SIGNAL,
+        lambda rows: _where_present(rows, rows.bandwidth_hz),
+    ),
+    Feature(
+        "psd_dbm_per_hz",
+        "dBm/Hz",
+        "Power density of the white noise.",
+        "The noise floor over the bandwidth that it was measured in.",
+        NO_FLOOR,
+        lambda rows: _where_resolved(rows, _decibel(rows.noise_per_hz)),
+    ),
+    Feature(
+        "spectral_centroid_hz",
+        "Hz",
+        "Centre of mass of the signal's power, as an offset from the centre frequency.",
+        "First moment of the noise-subtracted spectrum.",
+        NO_SIGNAL,
+        lambda rows: _where_present(rows, rows.centroid_hz),
+    ),
+    Feature(
+        "spectral_rolloff_hz",
+        "Hz",
+        "Offset from the centre frequency below which 85 % of the signal's power lies.",
+        "Cumulative noise-subtracted spectrum.",
+        NO_SIGNAL,
+        lambda rows: _where_present(rows, rows.rolloff_hz),
+    ),
+    Feature(
+        "envelope_mean",
+        "",
+        "Mean of |x| over the root mean square of x; 1 for a constant envelope, 0.8862 for complex noise.",
+        "Rayleigh distribution: sqrt(pi) / 2.",
+        "",
+        lambda rows: rows.mean_magnitude / np.sqrt(rows.power),
+    ),
+    Feature(
+        "envelope_std",
+        "",
+        "Standard deviation of |x| over the root mean square of x; 0.4633 for complex noise.",
+        "Rayleigh distribution: sqrt(1 - pi / 4).",
+        "",
+        _envelope_std,
+    ),
+    Feature(
+        "envelope_max",
+        "",
+        "Largest |x| over the root mean square of x.",
+        "Definition.",
+        "",
+        lambda rows: np.sqrt(rows.peak_power / rows.power),
+    ),
+    Feature(
+        "peak_to_avg_ratio_db",
+        "dB",
+        "Largest |x|^2 over the mean of |x|^2.",
+        "Definition.",
+        "",
+        lambda rows: _decibel(rows.peak_power / rows.power),
+    ),
+    Feature(
+        "zero_crossing_rate",
+        "",
+        "Sign changes of the real part a sample, in [0, 1]; 2 |f| / fs for a tone, 0.5 for noise.",
+        "Definition.",
+        "",
+        lambda rows: rows.crossings,
+    ),
+    Feature(
+        "multipath_delay_spread_us",
+        "us",
+        "RMS delay spread of the channel.",
+        "T. S. Rappaport, Wireless Communications: Principles and Practice.",
+        UNKNOWN_WAVEFORM,
+        _undefined,
+    ),
+    Feature(
+        "coherence_bandwidth_khz",
+        "kHz",
+        "Coherence bandwidth of the channel, 1 / (5 x delay spread).",
+        "T. S. Rappaport, Wireless Communications: Principles and Practice.",
+        UNKNOWN_WAVEFORM,
+        _undefined,
+    ),
+    Feature(
+        "delay_spread_confidence",
+        "",
+        "Probability that the delay spread is right, in [0, 1]; 0 as long as none is given.",
+        "Definition.",
+        "",
+        lambda rows: np.zeros(rows.power.shape),
+    ),
+    Feature(
+        "signal_present",
+        "",
+        "1 where a chunk holds a signal, else 0; decided at a set false-alarm probability.",
+        "Constant false alarm rate: Kay, Fundamentals of Statistical Signal Processing II, 1998.",
+        "",
+        lambda rows: rows.is_present,
+    ),
+    Feature(
+        "confidence_score",
+        "",
+        "Probability that the decision is right and, where a signal is present, its SNR within 1 dB, in [0, 1].",
+        "Calibrated on seeded signals; checked by reliability diagrams on signal classes that were left out.",
+        "",
+        lambda rows: rows.confidence,
+    ),
+)
+"""The 18 features, in the order of results."""

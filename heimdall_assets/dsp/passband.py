@@ -1,0 +1,146 @@
+"""The part of the sampled band that a receiver lets through.
+
+Some receivers deliver more samples than their filter has bandwidth: a KiwiSDR sends 12 kHz of which 6 or 10 are
+open. Outside lies nothing but rounding to the sample format, and a noise floor taken there is wrong by tens of
+decibels. Known limits are used as they are. Unknown ones are estimated, with evidence that a plain wide signal
+over white noise does not give.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from heimdall_assets.dsp.noise import RESOLUTION, SPECTRAL_START, consecutive_mean_excision
+from heimdall_assets.errors import BadParameter
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from heimdall_assets.dsp.grid import Grid
+
+MIN_BANDS = 16
+"""Fewest bands in a passband: below, there is no noise floor to find."""
+
+OPEN_RATIO = 10.0
+"""Bands this much above the floor of the whole spectrum may lie in the passband."""
+
+MIN_OPEN_SHARE = 0.2
+MAX_OPEN_SHARE = 0.97
+"""A passband is at least and at most this share of the sampled band; a narrower hump is a signal."""
+
+SKIRT_SHARE = 0.02
+"""Share of the sampled band in which the filter's edge has to rise."""
+
+QUANTISED_STEP_RATIO = 10.0
+STEP_RATIO = 1000.0
+"""The edge rises this much: with a floor that is rounding, and without."""
+
+CONTRAST_RATIO = 30.0
+"""Signals stand out this much inside of the passband: a lone wide signal is as flat as noise."""
+
+IMPLAUSIBLE_STEP_RATIO = 1e7
+"""No receiver has a wide signal that much over its noise."""
+
+SAMPLE_STEPS = (2.0**-15, 2.0**-23)
+"""Steps of 16-bit and 24-bit samples, full scale being 1. In 8 bits rounding is the floor of many a receiver."""
+
+STEP_PROBE = 4096
+"""Samples that are examined for the step."""
+
+
+@dataclass(frozen=True, slots=True)
+class Passband:
+    """Frequencies that a receiver lets through, in Hz from its centre frequency.
+
+    Attributes
+    ----------
+    low_hz, high_hz : float
+        Limits.
+    is_estimated : bool
+        True if the samples told, False if the caller did.
+    """
+
+    low_hz: float
+    high_hz: float
+    is_estimated: bool
+
+    def bands(self, grid: Grid) -> slice:
+        """Bands that lie inside.
+
+        Raises
+        ------
+        BadParameter
+            There are fewer than 16.
+        """
+        edges = grid.band_edges_hz()
+        inside = np.flatnonzero((edges[:-1] >= self.low_hz) & (edges[1:] <= self.high_hz))
+        if inside.size < MIN_BANDS:
+            raise BadParameter(
+                f"passband_hz=({self.low_hz:g}, {self.high_hz:g}) holds {inside.size} bands of "
+                f"{grid.bins_per_band * grid.bin_hz:.4g} Hz of the sampled +-{grid.sample_rate_hz / 2:g} Hz; "
+                f"at least {MIN_BANDS} are needed"
+            )
+        return slice(int(inside[0]), int(inside[-1]) + 1)
+
+
+def estimate_passband(
+    bands: NDArray[np.float64], power: float, samples: NDArray[np.complex64], grid: Grid
+) -> Passband | None:
+    """Tell whether a filter limits the spectrum, and to what.
+
+    Parameters
+    ----------
+    bands : ndarray, shape (chunks, bands)
+        Mean power a bin in each band.
+    power : float
+        Mean of |x|^2.
+    samples : ndarray of complex64, shape (n,)
+        Some of the samples, whose step tells the power of their rounding.
+    grid : Grid
+        Bins and bands.
+
+    Returns
+    -------
+    Passband or None
+        None where the spectrum does not force the conclusion. It is forced by a contiguous stretch of a fifth of
+        the band or more that rises everywhere far above the rest, within 2 % of the band, if besides
+
+        - the rest is no stronger than rounding to 16 or 24 bits, or
+        - signals stand out over the stretch, which therefore is itself a floor, or
+        - the step is larger than any receiver's dynamic range.
+    """
+    level = np.median(bands, axis=0)  # one chunk with a lightning stroke or a jump of the gain tells nothing
+    floor = float(consecutive_mean_excision(level[np.newaxis], grid.band_shape, SPECTRAL_START)[0])
+    floor = max(floor, RESOLUTION / 100 * power / grid.num_bins)
+    raised = np.flatnonzero(level > OPEN_RATIO * floor)
+    if raised.size == 0:
+        return None
+    first, last = int(raised[0]), int(raised[-1])
+    share = (last - first + 1) / grid.num_bands
+    skirt = max(2, round(SKIRT_SHARE * grid.num_bands))
+    if not MIN_OPEN_SHARE <= share <= MAX_OPEN_SHARE or last - first + 1 - 2 * skirt < MIN_BANDS:
+        return None
+    inside = level[first + skirt : last + 1 - skirt]
+    lowest = float(np.min(inside))
+    rounding = _sample_step(samples) ** 2 / 6 / grid.num_bins
+    is_rounding = floor < 4 * rounding
+    if lowest < (QUANTISED_STEP_RATIO if is_rounding else STEP_RATIO) * floor:
+        return None
+    stands_out = float(np.max(inside)) > CONTRAST_RATIO * float(np.quantile(inside, 0.2))
+    if not (is_rounding or stands_out or lowest > IMPLAUSIBLE_STEP_RATIO * floor):
+        return None
+    edges = grid.band_edges_hz()
+    return Passband(float(edges[first + skirt]), float(edges[last + 1 - skirt]), is_estimated=True)
+
+
+def _sample_step(samples: NDArray[np.complex64]) -> float:
+    """Return the step that all samples are multiples of, 0 where there is none; rounding has the power step^2 / 6."""
+    parts = np.ascontiguousarray(samples[:STEP_PROBE]).view(np.float32).astype(np.float64)
+    for step in SAMPLE_STEPS:
+        steps = parts / step
+        if np.array_equal(steps, np.rint(steps)):
+            return step
+    return 0.0
