@@ -24,7 +24,9 @@
     │   ├── AllZero                  nothing but zeros
     │   └── BadParameter             a parameter outside its range
     ├── NoRecordings                 no measurement of the session has IQ data
+    ├── SessionNotCompleted          it is still being recorded, or was given up
     ├── SessionIgnored               somebody took the session out of the work list
+    ├── UnexpectedError              a failure that nobody foresaw: a defect, here or in a library
     └── ExtractionFailed             every receiver of a session failed; carries their reasons
 
 Each class has a ``reason``: the short, stable word that is stored in ``feature_attempts`` and grouped by in
@@ -186,10 +188,29 @@ class NoRecordings(HeimdallError):
     reason = "no_iq"
 
 
+class SessionNotCompleted(HeimdallError):
+    """The session's status is not completed: it is still being recorded, or was given up."""
+
+    reason = "not_completed"
+
+
 class SessionIgnored(HeimdallError):
     """Somebody took the session out of the work list."""
 
     reason = "ignored"
+
+
+class UnexpectedError(HeimdallError):
+    """A failure that nobody foresaw; the original is its ``__cause__``, so that the traceback can be stored."""
+
+    reason = "unexpected"
+
+    @classmethod
+    def of(cls, error: Exception) -> UnexpectedError:
+        """Wrap an exception, keeping its traceback."""
+        wrapped = cls(f"{type(error).__name__}: {error}")
+        wrapped.__cause__ = error
+        return wrapped
 
 
 class ExtractionFailed(HeimdallError):

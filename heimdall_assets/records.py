@@ -116,6 +116,8 @@ class ReceiverFailure:
     reason: str
     message: str
     transient: bool
+    traceback: str | None = None
+    """Only of an error that nobody foresaw."""
 
 
 @dataclass(frozen=True, slots=True)

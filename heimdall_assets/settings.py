@@ -100,9 +100,7 @@ class Settings(BaseSettings):
         ge=0,
         description="A session without a known source takes the only one that is this near in frequency",
     )
-    max_attempts: int = Field(
-        default=5, ge=1, le=1000, description="A session that failed this often is quarantined"
-    )
+    max_attempts: int = Field(default=5, ge=1, le=1000, description="A session that failed this often is quarantined")
     retry_base_seconds: float = Field(
         default=60.0, gt=0, description="Wait before the second attempt; doubles with every further one"
     )

@@ -1,0 +1,5 @@
+"""The `heimdall` command."""
+
+from heimdall_assets.cli.app import main
+
+__all__ = ["main"]

@@ -1,0 +1,35 @@
+"""The command's tree: every subcommand by name."""
+
+from __future__ import annotations
+
+import typer
+
+from heimdall_assets.cli import coverage, database, demo, recordings, running
+
+app = typer.Typer(
+    name="heimdall",
+    help="Recording sessions to measurement features.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode="rich",
+)
+db_app = typer.Typer(help="The database: migrations, and the embedded PostgreSQL.", no_args_is_help=True)
+app.add_typer(db_app, name="db")
+
+app.command("demo")(demo.demo)
+app.command("up")(running.up)
+app.command("ingest")(recordings.ingest)
+app.command("extract")(recordings.extract)
+app.command("show")(coverage.show)
+app.command("stats")(coverage.stats)
+app.command("failures")(coverage.failures)
+app.command("settings")(running.settings)
+db_app.command("upgrade")(database.upgrade)
+db_app.command("serve")(database.serve)
+
+
+def main() -> None:
+    """Entry point of the ``heimdall`` script."""
+    app()

@@ -1,0 +1,64 @@
+"""What every command shares: output for people or as JSON, errors as one line, exit codes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import sys
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from uuid import UUID
+
+import typer
+from rich.console import Console
+
+from heimdall_assets.errors import HeimdallError, SettingError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+
+out = Console(soft_wrap=True, highlight=False)
+err = Console(stderr=True, soft_wrap=True, highlight=False)
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+DebugOption = Annotated[bool, typer.Option("--debug", help="Show tracebacks and what happens inside.")]
+
+
+def print_json(document: Any) -> None:
+    """Print a JSON document: the only thing that a command with ``--json`` prints on standard output."""
+    sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False, default=_plain) + "\n")
+    sys.stdout.flush()
+
+
+@contextlib.contextmanager
+def reporting(*, as_json: bool, debug: bool) -> Iterator[None]:
+    """Run a command's body: the project's errors become one line and an exit code."""
+    logging.basicConfig(level=logging.DEBUG if debug else logging.ERROR, format="%(levelname)s %(name)s: %(message)s")
+    try:
+        yield
+    except HeimdallError as error:
+        if debug:
+            raise
+        fail(error, as_json=as_json)
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+
+
+def fail(error: HeimdallError, *, as_json: bool) -> NoReturn:
+    """Report an error and exit: 2 for what the caller got wrong, 1 for everything else."""
+    if as_json:
+        print_json({"error": {"reason": error.reason, "message": error.message}})
+    err.print(f"heimdall: {error.message}", markup=False, style="red")
+    raise typer.Exit(EXIT_USAGE if isinstance(error, SettingError) else EXIT_FAILED)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, UUID):
+        return str(value)
+    if isinstance(value, (datetime, date)):
+        return value.isoformat()
+    raise TypeError(f"{type(value).__name__} has no place in JSON")

@@ -1,0 +1,210 @@
+"""`heimdall show`, `stats` and `failures`: what is covered, what is not, and why."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+from uuid import UUID
+
+import typer
+from rich.table import Table
+
+from heimdall_assets.cli.console import DebugOption, JsonOption, out, print_json, reporting
+from heimdall_assets.cli.database import connected
+from heimdall_assets.db import coverage, features, sessions, states
+from heimdall_assets.db.engine import transaction
+from heimdall_assets.errors import UnknownSession
+from heimdall_assets.records import FEATURE_VERSION
+from heimdall_assets.settings import load_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sqlalchemy.engine import Connection
+
+SHOWN_FEATURES = ("rssi_dbm", "snr_db", "frequency_offset_hz", "bandwidth_hz", "signal_present")
+
+
+def stats(as_json: JsonOption = False, debug: DebugOption = False) -> None:
+    """Show how many sessions and measurements have features.
+
+    Example: heimdall stats --json
+    """
+    with reporting(as_json=as_json, debug=debug), connected(load_settings()) as engine:
+        with transaction(engine) as connection:
+            figures = coverage.coverage_figures(connection, feature_version=FEATURE_VERSION)
+        if as_json:
+            print_json(figures)
+        else:
+            out.print(stats_table(figures))
+
+
+def stats_table(figures: Mapping[str, int | float | None]) -> Table:
+    """The figures of ``stats`` for people."""
+    table = Table(box=None, show_header=False, padding=(0, 2))
+    table.add_column(justify="left")
+    table.add_column(justify="right")
+    for name, value in figures.items():
+        table.add_row(name.replace("_", " "), "-" if value is None else f"{value:,}")
+    return table
+
+
+def failures(as_json: JsonOption = False, debug: DebugOption = False) -> None:
+    """Show failed sessions grouped by reason.
+
+    Example: heimdall failures
+    """
+    with reporting(as_json=as_json, debug=debug), connected(load_settings()) as engine:
+        with transaction(engine) as connection:
+            groups = coverage.failure_groups(connection)
+        if as_json:
+            print_json(
+                [
+                    {
+                        "reason": group.reason,
+                        "sessions": group.sessions,
+                        "quarantined": group.quarantined,
+                        "first_seen": group.first_seen,
+                        "last_seen": group.last_seen,
+                        "example": {
+                            "session_id": group.example_session_id,
+                            "message": group.example_message,
+                            "run_id": group.example_run_id,
+                        },
+                    }
+                    for group in groups
+                ]
+            )
+            return
+        if not groups:
+            out.print("No session is failed.")
+            return
+        table = Table(box=None)
+        for heading in ("reason", "sessions", "given up", "last seen", "for example"):
+            table.add_column(heading)
+        for group in groups:
+            seen = f"{group.last_seen:%Y-%m-%d %H:%M:%S}" if group.last_seen else "-"
+            example = f"{group.example_session_id}: {group.example_message}"
+            table.add_row(group.reason, str(group.sessions), str(group.quarantined), seen, example)
+        out.print(table)
+
+
+def show(
+    session_id: Annotated[str, typer.Argument(help="UUID of a recording session.")],
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Show a session: state, receivers, features, attempts, errors.
+
+    Example: heimdall show 6f0f5d2e-7f0b-5c55-9a5e-1d0f6f7a2c11
+    """
+    with reporting(as_json=as_json, debug=debug):
+        try:
+            key = UUID(session_id)
+        except ValueError:
+            raise UnknownSession(f"{session_id!r} is not a session's UUID") from None
+        settings = load_settings()
+        with connected(settings) as engine, transaction(engine) as connection:
+            document = session_document(connection, key, settings.source_tolerance_hz)
+        if as_json:
+            print_json(document)
+        else:
+            _print_session(document)
+
+
+def session_document(connection: Connection, session_id: UUID, source_tolerance_hz: float) -> dict[str, Any]:
+    """Everything known of a session.
+
+    Raises
+    ------
+    UnknownSession
+        There is no such session.
+    """
+    session = sessions.load_session(connection, session_id, source_tolerance_hz=source_tolerance_hz)
+    state = states.state_of(connection, session_id)
+    stored = features.stored_features(connection, session_id)
+    row = dict(stored.row) if stored else None
+    objects = list(row["receiver_features"]) if row else []
+    by_name = {item.get("rx_id"): item for item in objects}
+    inputs = (row["extraction_metadata"].get("receivers") or {}) if row else {}
+    names = list(dict.fromkeys([*(m.station.name for m in session.measurements), *by_name]))
+    places = {m.station.name: m.station for m in session.measurements}
+    receivers = [
+        {
+            "rx_id": name,
+            "rx_lat": places[name].latitude if name in places else None,
+            "rx_lon": places[name].longitude if name in places else None,
+            **inputs.get(name, {}),
+            **by_name.get(name, {}),
+        }
+        for name in names
+    ]
+    return {
+        "session_id": session.id,
+        "session_name": session.name,
+        "session_start": session.started_at,
+        "status": session.status,
+        "state": _state_name(session.status, state),
+        "state_row": None if state is None else state._asdict(),
+        "known_source": None
+        if session.known_source is None
+        else {
+            "name": session.known_source.name,
+            "latitude": session.known_source.latitude,
+            "longitude": session.known_source.longitude,
+            "frequency_hz": session.known_source.frequency_hz,
+            "found_by": session.ground_truth,
+        },
+        "num_measurements": len(session.measurements),
+        "receivers": receivers,
+        "features": row,
+        "attempts": [attempt._asdict() for attempt in coverage.attempts_of(connection, session_id)],
+        "errors": [{"rx_id": r["rx_id"], **_error_of(r["error"])} for r in objects if "error" in r]
+        + _session_errors(state),
+    }
+
+
+def _state_name(status: str, state: Any) -> str | None:
+    if status != "completed":
+        return None
+    return "pending" if state is None else str(state.state)
+
+
+def _session_errors(state: Any) -> list[dict[str, Any]]:
+    if state is None or state.state not in {"failed", "quarantined"}:
+        return []
+    return [{"rx_id": None, "reason": state.reason, "message": state.message}]
+
+
+def _error_of(error: Any) -> dict[str, Any]:
+    return dict(error) if isinstance(error, dict) else {"reason": "unknown", "message": str(error)}
+
+
+def _print_session(document: dict[str, Any]) -> None:
+    out.print(f"session {document['session_id']}  {document['session_name'] or ''}", markup=False)
+    state = document["state"] or f"not completed ({document['status']})"
+    out.print(f"state   {state}, started {document['session_start']:%Y-%m-%d %H:%M:%S %Z}", markup=False)
+    if source := document["known_source"]:
+        out.print(f"source  {source['name']} at {source['latitude']} N {source['longitude']} E", markup=False)
+    row = document["features"]
+    if row is not None and not row["extraction_failed"]:
+        figures = ("num_receivers_detected", "mean_snr_db", "gdop", "overall_confidence")
+        out.print("figures " + ", ".join(f"{name} {_figure(row[name])}" for name in figures), markup=False)
+    table = Table(box=None)
+    for heading in ("receiver", *SHOWN_FEATURES, "error"):
+        table.add_column(heading, justify="left" if heading in {"receiver", "error"} else "right")
+    for receiver in document["receivers"]:
+        means = [_figure((receiver.get(name) or {}).get("mean")) for name in SHOWN_FEATURES]
+        error = _error_of(receiver["error"])["message"] if "error" in receiver else ""
+        table.add_row(receiver["rx_id"], *means, error)
+    out.print(table)
+    for attempt in document["attempts"]:
+        outcome = attempt["outcome"] or "under way"
+        out.print(
+            f"attempt {attempt['number']}: {outcome}, {attempt['started_at']:%Y-%m-%d %H:%M:%S}, "
+            f"run {attempt['run_id']}" + (f", {attempt['reason']}: {attempt['message']}" if attempt["reason"] else ""),
+            markup=False,
+        )
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"

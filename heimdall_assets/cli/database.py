@@ -1,0 +1,96 @@
+"""`heimdall db`: migrations, and the embedded PostgreSQL on its own."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from heimdall_assets import embedded
+from heimdall_assets.cli.console import DebugOption, JsonOption, err, out, print_json, reporting
+from heimdall_assets.db import migrate
+from heimdall_assets.db.engine import open_engine
+from heimdall_assets.db.urls import embedded_address_file, heimdall_url
+from heimdall_assets.errors import DatabaseUnavailable
+from heimdall_assets.processes import stop_signals
+from heimdall_assets.settings import load_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sqlalchemy.engine import Engine
+
+    from heimdall_assets.settings import Settings
+
+
+@contextmanager
+def connected(settings: Settings, *, must_be_current: bool = True) -> Iterator[Engine]:
+    """Engine of the configured database, or of the embedded one, which is started for the block if need be.
+
+    The embedded one is brought up to date at once: it is nobody else's.
+    """
+    with embedded.database(settings):
+        engine = open_engine(heimdall_url(settings))
+        try:
+            if settings.is_embedded:
+                migrate.upgrade(engine)
+            elif must_be_current:
+                migrate.require_current(engine)
+            yield engine
+        finally:
+            engine.dispose()
+
+
+def upgrade(
+    sql: Annotated[bool, typer.Option("--sql", help="Print the migrations as SQL and change nothing.")] = False,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Bring the database to this version's tables; safe to repeat.
+
+    Example: HEIMDALL_DATABASE_URL=postgresql://heimdall@db/heimdall heimdall db upgrade --sql
+    """
+    with reporting(as_json=as_json, debug=debug):
+        settings = load_settings()
+        if sql:
+            before = _revision_if_reachable(settings)
+            sys.stdout.write(migrate.upgrade_sql(before))
+            return
+        with embedded.database(settings):
+            engine = open_engine(heimdall_url(settings))
+            try:
+                before, after = migrate.upgrade(engine)
+            finally:
+                engine.dispose()
+        if as_json:
+            print_json({"before": before, "after": after})
+        else:
+            out.print(f"database at revision {after}" + (", as it was" if before == after else f" (was: {before})"))
+
+
+def _revision_if_reachable(settings: Settings) -> str | None:
+    try:
+        engine = open_engine(heimdall_url(settings))
+        try:
+            return migrate.current_revision(engine)
+        finally:
+            engine.dispose()
+    except DatabaseUnavailable as error:
+        err.print(f"-- {error.message}: all migrations follow", markup=False)
+        return None
+
+
+def serve(debug: DebugOption = False) -> None:
+    """Run the embedded PostgreSQL until SIGINT or SIGTERM, for Dagster processes that are started apart.
+
+    Example: heimdall db serve & dagster dev -w workspace.yaml
+    """
+    with reporting(as_json=False, debug=debug):
+        settings = load_settings(database_url=None)
+        with stop_signals() as stopped, connected(settings):
+            address = embedded_address_file(settings.home)
+            out.print(f"PostgreSQL is running; its URL is in {address}", markup=False)
+            sys.stdout.flush()
+            stopped.wait()

@@ -1,0 +1,198 @@
+"""`heimdall ingest` and `heimdall extract`: recordings that come as files."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.progress import Progress
+
+from heimdall_assets import ingest as ingesting
+from heimdall_assets.cli.console import EXIT_FAILED, DebugOption, JsonOption, err, out, print_json, reporting
+from heimdall_assets.cli.database import connected
+from heimdall_assets.dsp import analyze
+from heimdall_assets.errors import HeimdallError, SettingError
+from heimdall_assets.iq import open_iq
+from heimdall_assets.settings import Settings, load_settings
+
+
+class Format(StrEnum):
+    """Formats that can be said on the command line; most are recognised by content."""
+
+    CF32 = "cf32"
+    CS16 = "cs16"
+    CS8 = "cs8"
+    CU8 = "cu8"
+    NPY = "npy"
+    WAV = "wav"
+    SIGMF = "sigmf"
+
+
+def ingest(
+    paths: Annotated[list[Path], typer.Argument(help="Folders with stations.json, or recordings.")],
+    stations: Annotated[Path | None, typer.Option(help="A stations.json that describes the files.")] = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Register recordings as completed sessions; repeating it adds nothing.
+
+    Example: heimdall ingest recordings/dcf77_20171127
+    """
+    with reporting(as_json=as_json, debug=debug):
+        settings = load_settings()
+        results = []
+        with (
+            connected(settings) as engine,
+            Progress(console=err, transient=True, disable=not sys.stderr.isatty()) as progress,
+        ):
+            task = progress.add_task("registering", total=None)
+            for result in ingesting.ingest(paths, engine, settings, stations_file=stations):
+                results.append(result)
+                progress.advance(task)
+                if not as_json:
+                    _print_ingested(result)
+        if as_json:
+            print_json([_ingested_document(result) for result in results])
+        if any(result.error is not None for result in results):
+            raise typer.Exit(EXIT_FAILED)
+
+
+def _print_ingested(result: ingesting.Ingested) -> None:
+    if result.error is not None:
+        err.print(f"heimdall: {result.path}: {result.error.message}", markup=False, style="red")
+        return
+    what = "new" if result.is_new else "known already"
+    out.print(f"{result.session_id}  {what}, {result.num_measurements} receivers  {result.path}", markup=False)
+    for warning in result.warnings:
+        err.print(f"warning: {warning}", markup=False, style="yellow")
+
+
+def _ingested_document(result: ingesting.Ingested) -> dict[str, Any]:
+    if result.error is not None:
+        return {"path": result.path, "error": {"reason": result.error.reason, "message": result.error.message}}
+    return {
+        "path": result.path,
+        "session_id": result.session_id,
+        "is_new": result.is_new,
+        "num_measurements": result.num_measurements,
+        "warnings": list(result.warnings),
+    }
+
+
+def extract(
+    files: Annotated[list[Path], typer.Argument(help="Recordings of any format that is read.")],
+    sample_rate_hz: Annotated[
+        float | None, typer.Option(min=1e-3, help="For files that do not say it themselves.")
+    ] = None,
+    center_frequency_hz: Annotated[
+        float | None, typer.Option(min=0.0, help="For files that do not say it themselves.")
+    ] = None,
+    format: Annotated[  # noqa: A002  # the option's name
+        Format | None, typer.Option(help="For raw files, whose content cannot tell.")
+    ] = None,
+    chunk_ms: Annotated[float | None, typer.Option(min=1e-3, help="Duration of a chunk in ms.")] = None,
+    chunks: Annotated[str | None, typer.Option(help="How many chunks, or all.")] = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Compute the features of files, without a database.
+
+    Example: heimdall extract --json --sample-rate-hz 200000 recording.cf32
+    """
+    with reporting(as_json=as_json, debug=debug):
+        settings = load_settings()
+        num_chunks = _number_of_chunks(chunks, settings)
+        documents = []
+        for file in files:
+            try:
+                documents.append(
+                    _extract_file(
+                        file,
+                        settings,
+                        sample_rate_hz=sample_rate_hz,
+                        center_frequency_hz=center_frequency_hz,
+                        format_name=None if format is None else format.value,
+                        chunk_ms=chunk_ms or settings.chunk_ms,
+                        num_chunks=num_chunks,
+                    )
+                )
+            except SettingError:
+                raise
+            except HeimdallError as error:
+                documents.append({"file": str(file), "error": {"reason": error.reason, "message": error.message}})
+                err.print(f"heimdall: {file}: {error.message}", markup=False, style="red")
+        if as_json:
+            print_json(documents)
+        else:
+            for document in documents:
+                _print_extracted(document)
+        if any("error" in document for document in documents):
+            raise typer.Exit(EXIT_FAILED)
+
+
+def _number_of_chunks(text: str | None, settings: Settings) -> int | None:
+    if text is None:
+        return settings.num_chunks
+    if text == "all":
+        return None
+    if text.isdecimal() and int(text) > 0:
+        return int(text)
+    raise SettingError(f"--chunks {text!r} is not allowed: a positive number, or all")
+
+
+def _extract_file(
+    file: Path,
+    settings: Settings,
+    *,
+    sample_rate_hz: float | None,
+    center_frequency_hz: float | None,
+    format_name: str | None,
+    chunk_ms: float,
+    num_chunks: int | None,
+) -> dict[str, Any]:
+    opened = open_iq(
+        file,
+        format=format_name,
+        sample_rate_hz=sample_rate_hz,
+        center_frequency_hz=center_frequency_hz,
+        max_bytes=settings.max_object_bytes,
+    )
+    with opened as recording:
+        rate = recording.sample_rate_hz or settings.default_sample_rate_hz
+        chunk_length = int(rate * chunk_ms / 1000)
+        wanted = recording.num_samples if num_chunks is None else chunk_length * num_chunks
+        figures = analyze(
+            recording.read(0, wanted),
+            rate,
+            chunk_duration_ms=chunk_ms,
+            num_chunks=num_chunks,
+            false_alarm_probability=settings.false_alarm_probability,
+        )
+        available = max(1, recording.num_samples // max(1, chunk_length))
+        return {
+            "file": str(file),
+            "format": recording.format,
+            "sample_rate_hz": rate,
+            "center_frequency_hz": recording.center_frequency_hz,
+            "start_time": recording.start_time,
+            "num_samples": recording.num_samples,
+            "num_chunks": available if num_chunks is None else min(num_chunks, available),
+            "features": figures.features,
+            "notes": dict(figures.notes),
+        }
+
+
+def _print_extracted(document: dict[str, Any]) -> None:
+    if "error" in document:
+        return
+    out.print(
+        f"{document['file']}  {document['format']}, {document['sample_rate_hz']:.10g} Hz, "
+        f"{document['num_samples']} samples, {document['num_chunks']} chunks",
+        markup=False,
+    )
+    for name, aggregate in document["features"].items():
+        values = "  ".join(f"{k} {'-' if v is None else format(v, '.6g')}" for k, v in aggregate.items())
+        out.print(f"  {name:28} {values}", markup=False)

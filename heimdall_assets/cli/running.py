@@ -1,0 +1,103 @@
+"""`heimdall up` and `heimdall settings`."""
+
+from __future__ import annotations
+
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from heimdall_assets.cli.console import DebugOption, JsonOption, err, out, print_json, reporting
+from heimdall_assets.cli.database import connected
+from heimdall_assets.processes import (
+    ProcessFailed,
+    dagster_processes,
+    start_daemon,
+    start_webserver,
+    stop_signals,
+    wait_until,
+)
+from heimdall_assets.settings import load_settings, settings_table
+
+START_TIMEOUT_S = 120.0
+HTTP_TIMEOUT_S = 5.0
+
+
+def up(
+    host: Annotated[str, typer.Option(help="Address that the webserver listens on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of Dagster's UI.")] = 3000,
+    home: Annotated[Path | None, typer.Option(help="Instead of HEIMDALL_HOME.")] = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Run everything: PostgreSQL (unless a URL is set), Dagster's webserver and daemon, sensor and schedule on.
+
+    SIGINT or SIGTERM stops it all.
+
+    Example: heimdall up --port 3001
+    """
+    with reporting(as_json=as_json, debug=debug), stop_signals() as stopped:
+        settings = load_settings() if home is None else load_settings(home=home)
+        with connected(settings), dagster_processes(settings) as processes:
+            start_webserver(processes, host=host, port=port)
+            start_daemon(processes)
+            address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+            def is_ready() -> bool:
+                if not processes.is_running("webserver"):
+                    raise ProcessFailed(f"the webserver ended: see {processes.log_path('webserver')}")
+                return _answers(f"{address}/server_info")
+
+            if not wait_until(is_ready, stopped=stopped, timeout_s=START_TIMEOUT_S):
+                if stopped.is_set():
+                    return
+                raise ProcessFailed(f"{address} does not answer: see {processes.log_path('webserver')}")
+            if as_json:
+                print_json({"dagster_ui": address, "home": str(settings.home), "logs": str(settings.home / "logs")})
+            else:
+                out.print(f"Dagster UI  {address}", markup=False)
+                out.print(f"home        {settings.home}", markup=False)
+                out.print(f"logs        {settings.home / 'logs'}", markup=False)
+                out.print("Sensor and schedule are on. Ctrl-C stops everything.", markup=False)
+            sys.stdout.flush()
+            while not stopped.wait(1.0):
+                processes.check()
+            err.print("stopping", markup=False)
+
+
+def settings(
+    markdown: Annotated[bool, typer.Option("--markdown", help="The table of the README.")] = False,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """List every HEIMDALL_ variable with its default and meaning.
+
+    Example: heimdall settings
+    """
+    with reporting(as_json=as_json, debug=debug):
+        rows = settings_table()
+        if as_json:
+            print_json([{"variable": name, "default": default, "meaning": meaning} for name, default, meaning in rows])
+        elif markdown:
+            out.print("| variable | default | meaning |\n|---|---|---|", markup=False)
+            for name, default, meaning in rows:
+                out.print(f"| {name} | {default} | {meaning} |", markup=False)
+        else:
+            table = Table(box=None)
+            for heading in ("variable", "default", "meaning"):
+                table.add_column(heading)
+            for row in rows:
+                table.add_row(*row)
+            out.print(table)
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=HTTP_TIMEOUT_S) as response:  # noqa: S310  # our own http address
+            return bool(response.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False

@@ -1,0 +1,206 @@
+"""How much is covered, what is failing and since when: figures of the tables as they are when asked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from heimdall_assets.db.sessions import STARTS, classified
+from heimdall_assets.db.tables import feature_attempts as attempts
+from heimdall_assets.db.tables import feature_coverage_reports as reports
+from heimdall_assets.db.tables import feature_states as states
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+    from uuid import UUID
+
+    from sqlalchemy.engine import Connection
+
+
+@dataclass(frozen=True, slots=True)
+class FailureGroup:
+    """Failed sessions with the same reason."""
+
+    reason: str
+    sessions: int
+    quarantined: int
+    first_seen: datetime | None
+    last_seen: datetime | None
+    example_session_id: UUID
+    example_message: str | None
+    example_run_id: str | None
+
+
+# A session counts by its row in feature_states, except where the tables say more: it is not completed any more, it is
+# new, or other code wrote its features since.
+_CURRENT = """
+    WITH known AS MATERIALIZED (
+        SELECT fs.* FROM heimdall.feature_states fs
+        WHERE EXISTS (SELECT 1 FROM heimdall.recording_sessions s
+                      WHERE s.id = fs.recording_session_id AND s.status = 'completed')
+          AND NOT (fs.state IN ('pending', 'failed', 'quarantined', 'empty')
+                   AND EXISTS (SELECT 1 FROM heimdall.measurement_features mf
+                               WHERE mf.recording_session_id = fs.recording_session_id
+                                 AND NOT coalesce(mf.extraction_failed, false)))),
+    wanted AS MATERIALIZED (
+        SELECT s.* FROM heimdall.recording_sessions s
+        WHERE s.status = 'completed'
+          AND NOT EXISTS (SELECT 1 FROM known k WHERE k.recording_session_id = s.id)),
+    sessions AS (
+        SELECT k.recording_session_id AS id, k.state, k.measurements_total, k.measurements_with_features,
+               k.feature_version, k.first_seen_completed_at AS waiting_since
+        FROM known k
+        UNION ALL
+        SELECT c.id, c.state, c.measurements_total, c.measurements_with_features, c.feature_version, c.completed_at
+        FROM ({classified}) c)"""
+
+_STATS = """
+    SELECT state, count(*) AS sessions, sum(measurements_total) AS measurements,
+           sum(measurements_with_features) AS with_features,
+           count(*) FILTER (WHERE state IN ('done', 'partial')
+                            AND (feature_version IS NULL OR feature_version < :version)) AS stale,
+           extract(epoch FROM clock_timestamp() - min(waiting_since)) AS oldest_seconds
+    FROM sessions GROUP BY state"""
+
+_BY_DAY = f"""
+    SELECT ({STARTS.format("s")} AT TIME ZONE 'UTC')::date AS day,
+           count(*) AS total,
+           count(*) FILTER (WHERE fs.state IN ('done', 'partial')) AS with_features,
+           count(*) FILTER (WHERE fs.state IN ('failed', 'quarantined')) AS failed
+    FROM heimdall.recording_sessions s
+    LEFT JOIN heimdall.feature_states fs ON fs.recording_session_id = s.id
+    WHERE s.status = 'completed'
+    GROUP BY day ORDER BY day DESC LIMIT :days"""
+
+
+def coverage_figures(connection: Connection, *, feature_version: int) -> dict[str, int | float | None]:
+    """The keys of ``heimdall stats`` (CONTRACT), of the tables as they are now.
+
+    Parameters
+    ----------
+    connection : Connection
+        Heimdall's database.
+    feature_version : int
+        Rows with an older one, or with none, are stale.
+    """
+    current = _CURRENT.format(classified=classified(connection, "wanted"))
+    by_state: dict[str, Any] = {
+        row.state: row for row in connection.execute(sa.text(current + _STATS), {"version": feature_version})
+    }
+
+    def sessions(*names: str) -> int:
+        return sum(int(by_state[name].sessions) for name in names if name in by_state)
+
+    total = sum(int(row.sessions) for row in by_state.values())
+    featured = sessions("done", "partial")
+    computable = total - sessions("empty", "ignored")
+    measurements = sum(int(row.measurements) for row in by_state.values())
+    measured = sum(int(row.with_features) for row in by_state.values())
+    pending = by_state.get("pending")
+    return {
+        "total_recordings": total,
+        "recordings_with_features": featured,
+        "recordings_without_features": total - featured,
+        "recordings_pending": sessions("pending"),
+        "recordings_running": sessions("running"),
+        "recordings_failed": sessions("failed"),
+        "recordings_quarantined": sessions("quarantined"),
+        "recordings_partial": sessions("partial"),
+        "recordings_without_iq": sessions("empty"),
+        "recordings_ignored": sessions("ignored"),
+        "recordings_stale": sum(int(row.stale) for row in by_state.values()),
+        "total_measurements": measurements,
+        "measurements_with_features": measured,
+        "measurements_without_features": measurements - measured,
+        "coverage_percent": _percent(featured, total),
+        "computable_coverage_percent": _percent(featured, computable),
+        "oldest_pending_age_seconds": round(max(0.0, float(pending.oldest_seconds)), 3) if pending else None,
+    }
+
+
+def report_coverage(connection: Connection, *, feature_version: int) -> dict[str, int | float | None]:
+    """Take the figures and keep them with their time: coverage over time is read from these reports."""
+    figures = coverage_figures(connection, feature_version=feature_version)
+    connection.execute(sa.insert(reports).values(figures=figures))
+    return figures
+
+
+def is_report_current(connection: Connection) -> bool:
+    """True if coverage was reported after the last attempt ended."""
+    newest = sa.select(sa.func.max(reports.c.reported_at)).scalar_subquery()
+    last = sa.select(sa.func.max(attempts.c.finished_at)).scalar_subquery()
+    return bool(connection.scalar(sa.select(newest >= last)))
+
+
+def coverage_by_day(connection: Connection, *, days: int = 60) -> list[dict[str, Any]]:
+    """Completed sessions a day (UTC, by their start), the latest days first: total, with_features, failed."""
+    rows = connection.execute(sa.text(_BY_DAY), {"days": days})
+    return [
+        {
+            "day": row.day.isoformat(),
+            "total": row.total,
+            "with_features": row.with_features,
+            "failed": row.failed,
+            "coverage_percent": _percent(row.with_features, row.total),
+        }
+        for row in rows
+    ]
+
+
+def failure_groups(connection: Connection) -> list[FailureGroup]:
+    """Failed and quarantined sessions grouped by reason, the most frequent first."""
+    query = """
+        SELECT fs.reason, count(*) AS sessions, count(*) FILTER (WHERE fs.state = 'quarantined') AS quarantined,
+               min(a.first_seen) AS first_seen, max(a.last_seen) AS last_seen,
+               (array_agg(fs.recording_session_id ORDER BY fs.updated_at DESC))[1] AS example_session_id,
+               (array_agg(fs.message ORDER BY fs.updated_at DESC))[1] AS example_message,
+               (array_agg(fs.run_id ORDER BY fs.updated_at DESC))[1] AS example_run_id
+        FROM heimdall.feature_states fs
+        LEFT JOIN LATERAL (
+            SELECT min(t.finished_at) AS first_seen, max(t.finished_at) AS last_seen
+            FROM heimdall.feature_attempts t
+            WHERE t.recording_session_id = fs.recording_session_id AND t.reason = fs.reason) a ON true
+        WHERE fs.state IN ('failed', 'quarantined')
+        GROUP BY fs.reason ORDER BY sessions DESC, fs.reason"""
+    return [
+        FailureGroup(
+            reason=row.reason or "unknown",
+            sessions=row.sessions,
+            quarantined=row.quarantined,
+            first_seen=row.first_seen,
+            last_seen=row.last_seen,
+            example_session_id=row.example_session_id,
+            example_message=row.example_message,
+            example_run_id=row.example_run_id,
+        )
+        for row in connection.execute(sa.text(query))
+    ]
+
+
+def failed_sessions(connection: Connection) -> Sequence[Any]:
+    """(session_id, state, reason, message) of every failed or quarantined session, the latest first."""
+    query = (
+        sa.select(states.c.recording_session_id, states.c.state, states.c.reason, states.c.message)
+        .where(states.c.state.in_(("failed", "quarantined")))
+        .order_by(states.c.updated_at.desc(), states.c.recording_session_id)
+    )
+    return connection.execute(query).all()
+
+
+def attempts_of(connection: Connection, session_id: UUID) -> Sequence[Any]:
+    """Every attempt at a session, in order."""
+    query = sa.select(attempts).where(attempts.c.recording_session_id == session_id).order_by(attempts.c.number)
+    return connection.execute(query).all()
+
+
+def last_attempt_finished(connection: Connection) -> datetime | None:
+    """When the last attempt at any session ended: what is shown is current if it is newer."""
+    moment: datetime | None = connection.scalar(sa.select(sa.func.max(attempts.c.finished_at)))
+    return moment
+
+
+def _percent(part: int, whole: int) -> float:
+    return round(100.0 * part / whole, 2) if whole else 0.0

@@ -1,0 +1,132 @@
+"""Connections, and the one place where driver errors become the project's own."""
+
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+from sqlalchemy import exc
+
+from heimdall_assets.db.urls import HEIMDALL_DRIVER
+from heimdall_assets.errors import DatabaseError, DatabaseUnavailable, SessionBusy, WrongDatabase
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sqlalchemy.engine import URL, Connection, Engine
+
+CONNECT_TIMEOUT_S = 5
+_UPGRADE_HINT = "run `heimdall db upgrade` first"
+_BY_SQLSTATE: dict[str, tuple[type[DatabaseError], str]] = {
+    "42P01": (WrongDatabase, f"a table of Heimdall is missing: {_UPGRADE_HINT}"),
+    "42703": (WrongDatabase, f"a column of Heimdall's tables is missing: {_UPGRADE_HINT}"),
+    "3F000": (WrongDatabase, f"the schema heimdall is missing: {_UPGRADE_HINT}"),
+    "3D000": (WrongDatabase, "the database does not exist"),
+    "42501": (WrongDatabase, "the database role lacks a privilege"),
+    "55P03": (SessionBusy, "another run holds the lock"),
+}
+
+
+def open_engine(url: URL, *, pool_size: int = 5) -> Engine:
+    """Engine of the project's own statements.
+
+    Parameters
+    ----------
+    url : URL
+        Any ``postgresql`` URL; the driver is set to psycopg 3.
+    pool_size : int
+        Most connections that are kept open; more are opened when needed.
+
+    Returns
+    -------
+    Engine
+        Connections are checked before use, so that a restart of the server costs nothing but a reconnection.
+    """
+    return sa.create_engine(
+        url.set(drivername=HEIMDALL_DRIVER),
+        pool_size=pool_size,
+        max_overflow=pool_size,
+        pool_pre_ping=True,
+        json_serializer=partial(json.dumps, allow_nan=False),
+        connect_args={"connect_timeout": CONNECT_TIMEOUT_S, "application_name": "heimdall_assets"},
+    )
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn SQLAlchemy's and the driver's errors into :class:`DatabaseError` and its kinds."""
+    try:
+        yield
+    except exc.DBAPIError as error:
+        state = getattr(error.orig, "sqlstate", None)
+        detail = str(error.orig).strip().partition("\n")[0]
+        if state in _BY_SQLSTATE:
+            kind, meaning = _BY_SQLSTATE[state]
+            raise kind(f"{meaning} ({detail})") from error
+        # 08: connection lost, 53: out of resources, 57P: the server is shutting down or starting
+        if error.connection_invalidated or state is None or state[:2] in {"08", "53"} or state[:3] == "57P":
+            raise DatabaseUnavailable(f"PostgreSQL is not available: {detail}") from error
+        raise DatabaseError(detail) from error
+    except exc.TimeoutError as error:
+        raise DatabaseUnavailable(f"no free connection to PostgreSQL: {error}") from error
+
+
+@contextmanager
+def transaction(engine: Engine) -> Iterator[Connection]:
+    """One short transaction on a connection of the pool, committed at the end."""
+    with translated(), engine.begin() as connection:
+        yield connection
+
+
+@contextmanager
+def autocommit(engine: Engine) -> Iterator[Connection]:
+    """A connection on which every statement is a transaction of its own, unless ``begin`` is called."""
+    with translated(), engine.connect() as connection:
+        yield connection.execution_options(isolation_level="AUTOCOMMIT")
+
+
+def create_database_if_missing(url: URL) -> bool:
+    """Create a database on its server where it does not exist yet.
+
+    Returns
+    -------
+    bool
+        True if it was created now.
+
+    Raises
+    ------
+    WrongDatabase
+        The role may not create databases; says what to do.
+    """
+    target = url.set(drivername=HEIMDALL_DRIVER)
+    engine = open_engine(target, pool_size=1)
+    try:
+        with engine.connect():
+            return False
+    except exc.OperationalError as error:
+        if "does not exist" not in str(error.orig):
+            with translated():
+                raise
+    finally:
+        engine.dispose()
+    maintenance = open_engine(target.set(database="postgres"), pool_size=1)
+    try:
+        with autocommit(maintenance) as connection:
+            connection.exec_driver_sql(f"CREATE DATABASE {_quoted(connection, str(url.database))}")
+    except DatabaseError as error:
+        if getattr(error.__cause__, "orig", None).__class__.__name__ in {"DuplicateDatabase", "UniqueViolation"}:
+            return False
+        raise type(error)(
+            f"database {url.database} does not exist and cannot be created: {error.message}; "
+            f"let a DBA run CREATE DATABASE {url.database}, or set HEIMDALL_DAGSTER_DATABASE_URL"
+        ) from error
+    finally:
+        maintenance.dispose()
+    return True
+
+
+def _quoted(connection: Connection, identifier: str) -> str:
+    return connection.dialect.identifier_preparer.quote_identifier(identifier)

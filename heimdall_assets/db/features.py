@@ -1,0 +1,165 @@
+"""Rows of measurement_features: reading the current one, replacing it, and keeping what was replaced."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+
+from heimdall_assets.db.tables import measurement_features as features
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from uuid import UUID
+
+    from sqlalchemy.engine import Connection
+
+    from heimdall_assets.errors import HeimdallError
+    from heimdall_assets.records import InputIdentity, ReceiverFeatures, Session, SessionFeatures
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFeatures:
+    """What matters of a row that is there: whose it is, and how good.
+
+    Attributes
+    ----------
+    failed : bool
+        True for a row that says that extraction failed.
+    feature_version : int or None
+        None: other code wrote it.
+    num_usable : int
+        Receivers with features.
+    num_receivers : int
+        All receivers in it.
+    row : mapping
+        The whole row.
+    """
+
+    failed: bool
+    feature_version: int | None
+    num_usable: int
+    num_receivers: int
+    row: Mapping[str, Any]
+
+
+def stored_features(connection: Connection, session_id: UUID, *, for_update: bool = False) -> StoredFeatures | None:
+    """The session's row, whoever wrote it; locked against other writers where it is about to be replaced."""
+    query = sa.select(features).where(features.c.recording_session_id == session_id)
+    row = connection.execute(query.with_for_update() if for_update else query).one_or_none()
+    if row is None:
+        return None
+    receivers = row.receiver_features or []
+    number = (row.extraction_metadata or {}).get("feature_version")
+    return StoredFeatures(
+        failed=bool(row.extraction_failed),
+        feature_version=number if isinstance(number, int) else None,
+        num_usable=sum("error" not in receiver for receiver in receivers),
+        num_receivers=len(receivers),
+        row=row._asdict(),
+    )
+
+
+def replace_features(connection: Connection, result: SessionFeatures, *, attempt: int) -> None:
+    """Make a result the session's current row; what was there is copied to the history first.
+
+    One upsert, in the caller's transaction. Columns that other services added keep their values.
+    """
+    session = result.session
+    source = session.known_source
+    values = {
+        "timestamp": session.started_at,
+        "receiver_features": [_receiver_object(receiver) for receiver in result.receivers],
+        "tx_latitude": source.latitude if source else None,
+        "tx_longitude": source.longitude if source else None,
+        "tx_altitude_m": None,
+        "tx_power_dbm": source.power_dbm if source else None,
+        "tx_known": source is not None,
+        "extraction_metadata": _metadata(result),
+        "overall_confidence": result.figures.overall_confidence,
+        "mean_snr_db": result.figures.mean_snr_db,
+        "num_receivers_detected": result.figures.num_receivers_detected,
+        "gdop": result.figures.gdop,
+        "extraction_failed": False,
+        "error_message": None,
+    }
+    _replace(connection, session, values, attempt)
+
+
+def replace_with_failure(
+    connection: Connection, session: Session, error: HeimdallError, *, attempt: int, metadata: Mapping[str, Any]
+) -> None:
+    """Store that extraction failed; only for a session that has no features (the caller looks)."""
+    values = {
+        "timestamp": session.started_at,
+        "receiver_features": [],
+        "extraction_metadata": dict(metadata),
+        "overall_confidence": 0.0,
+        "tx_known": session.known_source is not None,
+        "extraction_failed": True,
+        "error_message": f"{error.reason}: {error.message}",
+    }
+    _replace(connection, session, values, attempt)
+
+
+def failure_metadata(*, run_id: str | None, feature_version: int, seconds: float) -> dict[str, Any]:
+    """extraction_metadata of a row that says that extraction failed."""
+    return {
+        "extraction_method": "recorded",
+        "feature_version": feature_version,
+        "package_version": version("heimdall-assets"),
+        "run_id": run_id,
+        "seconds": round(seconds, 4),
+        "receivers": {},
+    }
+
+
+def _replace(connection: Connection, session: Session, values: Mapping[str, Any], attempt: int) -> None:
+    history = """
+        INSERT INTO heimdall.measurement_features_history (recording_session_id, replaced_by_attempt, feature_row)
+        SELECT mf.recording_session_id, :attempt, to_jsonb(mf)
+        FROM heimdall.measurement_features mf WHERE mf.recording_session_id = :id FOR UPDATE"""
+    connection.execute(sa.text(history), {"attempt": attempt, "id": session.id})
+    statement = insert(features).values(recording_session_id=session.id, created_at=sa.func.now(), **values)
+    connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=[features.c.recording_session_id],
+            set_={name: statement.excluded[name] for name in (*values, "created_at")},
+        )
+    )
+
+
+def _receiver_object(receiver: ReceiverFeatures) -> dict[str, Any]:
+    station = receiver.station
+    place = {"rx_id": station.name, "rx_lat": station.latitude, "rx_lon": station.longitude}
+    if receiver.failure is not None:
+        return {**place, "error": {"reason": receiver.failure.reason, "message": receiver.failure.message}}
+    return {**place, **(receiver.features or {}), "notes": dict(receiver.notes)}
+
+
+def _metadata(result: SessionFeatures) -> dict[str, Any]:
+    common = failure_metadata(run_id=result.run_id, feature_version=result.feature_version, seconds=result.seconds)
+    return {
+        **common,
+        "ground_truth": result.session.ground_truth,
+        "receivers": {r.station.name: _identity(r.identity) for r in result.receivers},
+    }
+
+
+def _identity(identity: InputIdentity) -> dict[str, Any]:
+    return {
+        "measurement_id": str(identity.measurement_id),
+        "iq_data_location": identity.iq_data_location,
+        "format": identity.format,
+        "sample_rate_hz": identity.sample_rate_hz,
+        "center_frequency_hz": identity.center_frequency_hz,
+        "start_time": identity.start_time.isoformat() if identity.start_time else None,
+        "num_samples": identity.num_samples,
+        "num_chunks": identity.num_chunks,
+        "chunk_duration_ms": identity.chunk_duration_ms,
+        "size": identity.size_bytes,
+        "etag": identity.etag,
+    }

@@ -1,0 +1,132 @@
+"""Advisory locks: one holder of a session, one planner, one live run.
+
+They belong to a database connection, so the server frees them when their holder dies, however it dies.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+from sqlalchemy import exc
+
+from heimdall_assets.db.engine import translated
+from heimdall_assets.errors import SessionBusy
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+    from uuid import UUID
+
+    from sqlalchemy.engine import Connection, Engine
+
+
+def session_key(session_id: UUID) -> int:
+    """Lock number of a session."""
+    return _key(f"session:{session_id}")
+
+
+def run_key(run_id: str) -> int:
+    """Lock number of a run: held while its process lives."""
+    return _key(f"run:{run_id}")
+
+
+PLANNER_KEY = int.from_bytes(hashlib.sha256(b"heimdall_assets:planner").digest()[:8], "big", signed=True)
+
+
+def _key(name: str) -> int:
+    digest = hashlib.sha256(f"heimdall_assets:{name}".encode()).digest()
+    return int.from_bytes(digest[:8], "big", signed=True)
+
+
+@contextmanager
+def session_lock(engine: Engine, session_id: UUID, *, timeout_seconds: float) -> Iterator[Connection]:
+    """Hold a session's lock, waiting for another holder to finish.
+
+    Parameters
+    ----------
+    engine : Engine
+        Heimdall's database.
+    session_id : UUID
+        The session.
+    timeout_seconds : float
+        Longest wait.
+
+    Yields
+    ------
+    Connection
+        The connection that holds the lock, with no transaction open. What is stored goes through it: if it is lost,
+        so is the lock, and the statement fails instead of storing beside a new holder.
+
+    Raises
+    ------
+    SessionBusy
+        The lock was not free within the time.
+    """
+    with _held(engine, session_key(session_id), timeout_seconds, f"session {session_id}") as connection:
+        yield connection
+
+
+@contextmanager
+def run_lock(engine: Engine, run_id: str) -> Iterator[None]:
+    """Hold a run's lock: as long as it is held, the run's process is alive."""
+    with _held(engine, run_key(run_id), 5.0, f"run {run_id}"):
+        yield
+
+
+@contextmanager
+def _held(engine: Engine, key: int, timeout_seconds: float, what: str) -> Iterator[Connection]:
+    # The lock belongs to the connection, not to a transaction: it outlives the commits.
+    with translated(), engine.connect() as connection:
+        try:
+            with translated(), connection.begin():
+                wait = {"ms": str(_ms(timeout_seconds))}
+                connection.execute(sa.text("SELECT set_config('lock_timeout', :ms, true)"), wait)
+                connection.execute(sa.text("SELECT pg_advisory_lock(:key)"), {"key": key})
+        except SessionBusy as error:
+            raise SessionBusy(f"{what} is being worked on elsewhere, for more than {timeout_seconds:g} s") from error
+        try:
+            yield connection
+        finally:
+            _release(connection, key)
+
+
+def _release(connection: Connection, key: int) -> None:
+    """Free the lock; by closing the connection where that cannot be said on it (the server frees it then)."""
+    try:
+        connection.rollback()
+        with connection.begin():
+            connection.execute(sa.text("SELECT pg_advisory_unlock(:key)"), {"key": key})
+    except exc.DBAPIError:
+        connection.invalidate()
+
+
+def _ms(seconds: float) -> int:
+    return max(1, round(seconds * 1000))
+
+
+@contextmanager
+def planner_lock(engine: Engine) -> Iterator[Connection | None]:
+    """Hold the one planner's lock for a transaction; None where somebody else is planning."""
+    with translated(), engine.begin() as connection:
+        taken = connection.scalar(sa.text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": PLANNER_KEY})
+        yield connection if taken else None
+
+
+HELD = """
+SELECT (classid::bigint << 32) | objid::bigint FROM pg_locks
+WHERE locktype = 'advisory' AND objsubid = 1 AND granted
+  AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
+
+
+def held_keys(connection: Connection) -> set[int]:
+    """Numbers of all advisory locks that somebody holds in this database."""
+    return {int(key) for (key,) in connection.execute(sa.text(HELD))}
+
+
+def live_runs(connection: Connection, run_ids: Collection[str]) -> set[str]:
+    """Those of the given runs whose process is alive."""
+    held = held_keys(connection)
+    return {run_id for run_id in run_ids if run_key(run_id) in held}

@@ -1,0 +1,118 @@
+"""Bringing a database to the revision that this code needs, and knowing whether it is there."""
+
+from __future__ import annotations
+
+import io
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+
+from heimdall_assets.db.engine import autocommit, transaction, translated
+from heimdall_assets.db.tables import SCHEMA
+from heimdall_assets.errors import WrongDatabase
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Engine
+
+_VERSION_TABLE = f"{SCHEMA}.feature_alembic_version"
+_UPGRADE_LOCK = 0x6865696D64616C6C  # "heimdall": two upgrades at once take turns
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    return config
+
+
+def head_revision() -> str:
+    """The revision that this code needs."""
+    return str(ScriptDirectory.from_config(_config()).get_current_head())
+
+
+def current_revision(engine: Engine) -> str | None:
+    """The revision that the database is at; None where it was never upgraded."""
+    with transaction(engine) as connection:
+        if connection.scalar(sa.text("SELECT to_regclass(:name)"), {"name": _VERSION_TABLE}) is None:
+            return None
+        revision = connection.scalar(sa.text(f"SELECT version_num FROM {_VERSION_TABLE}"))
+    return None if revision is None else str(revision)
+
+
+def upgrade(engine: Engine) -> tuple[str | None, str]:
+    """Run every migration that is missing.
+
+    Returns
+    -------
+    tuple
+        The revision before (None: never upgraded) and after.
+
+    Raises
+    ------
+    WrongDatabase
+        The database is at a revision that this code does not know, or a privilege is missing.
+    """
+    head = head_revision()
+    before = current_revision(engine)
+    if before == head:
+        return before, head
+    _refuse_unknown(before)
+    config = _config()
+    # An autocommit connection would not do: Alembic opens and closes transactions itself. The lock is on another
+    # connection, since CREATE INDEX CONCURRENTLY waits for every transaction that is open elsewhere.
+    with autocommit(engine) as guard:
+        guard.execute(sa.text("SELECT pg_advisory_lock(:key)"), {"key": _UPGRADE_LOCK})
+        try:
+            with transaction(engine) as connection:
+                connection.execute(sa.text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
+            with translated(), engine.connect() as connection:
+                config.attributes["connection"] = connection
+                command.upgrade(config, "head")
+                connection.commit()
+        finally:
+            guard.execute(sa.text("SELECT pg_advisory_unlock(:key)"), {"key": _UPGRADE_LOCK})
+    return before, head
+
+
+def upgrade_sql(from_revision: str | None) -> str:
+    """The migrations as SQL, for a DBA to read or run.
+
+    Parameters
+    ----------
+    from_revision : str or None
+        Where the database is; None for one that was never upgraded.
+    """
+    buffer = io.StringIO()
+    config = _config()
+    config.output_buffer = buffer
+    with redirect_stdout(buffer):
+        command.upgrade(config, f"{from_revision or 'base'}:head", sql=True)
+    return f"CREATE SCHEMA IF NOT EXISTS {SCHEMA};\n\n{buffer.getvalue()}"
+
+
+def require_current(engine: Engine) -> None:
+    """Raise where the database is not at this code's revision.
+
+    Raises
+    ------
+    WrongDatabase
+        With what to do about it.
+    """
+    revision = current_revision(engine)
+    if revision == head_revision():
+        return
+    _refuse_unknown(revision)
+    state = "was never upgraded" if revision is None else f"is at revision {revision}, not {head_revision()}"
+    raise WrongDatabase(f"the database {engine.url.database} {state}: run `heimdall db upgrade`")
+
+
+def _refuse_unknown(revision: str | None) -> None:
+    known = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
+    if revision is not None and revision not in known:
+        raise WrongDatabase(
+            f"the database is at revision {revision}, which this version does not know: install a newer one"
+        )

@@ -1,0 +1,1 @@
+"""The revisions: each adds to what is there, whoever made it."""

@@ -1,0 +1,133 @@
+"""Writing recording sessions as Heimdall's other services do: for recordings that come as files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+
+from heimdall_assets.db.sessions import has_session_link
+from heimdall_assets.db.tables import known_sources, measurements, recording_sessions, websdr_stations
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+    from uuid import UUID
+
+    from sqlalchemy.engine import Connection
+
+    from heimdall_assets.records import KnownSource, Station
+
+
+@dataclass(frozen=True, slots=True)
+class NewMeasurement:
+    """A measurement to be registered: one receiver's file."""
+
+    id: UUID
+    station: Station
+    iq_data_location: str
+    iq_data_format: str
+    sample_rate_hz: float | None
+    num_samples: int | None
+    duration_seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class NewSession:
+    """A session to be registered with its measurements."""
+
+    id: UUID
+    name: str
+    started_at: datetime
+    duration_seconds: float | None
+    frequency_hz: int | None
+    known_source: KnownSource | None
+    measurements: Sequence[NewMeasurement]
+
+
+def register_session(connection: Connection, session: NewSession) -> bool:
+    """Insert a completed session; in the caller's transaction, so that it appears whole or not at all.
+
+    Returns
+    -------
+    bool
+        False if a session with this id is there already: then nothing is changed.
+    """
+    source = session.known_source
+    source_id = None if source is None else _source_id(connection, source)
+    is_new = connection.execute(
+        insert(recording_sessions)
+        .values(
+            id=session.id,
+            known_source_id=source_id,
+            session_name=session.name[:255],
+            session_start=session.started_at,
+            duration_seconds=session.duration_seconds,
+            status="completed",
+        )
+        .on_conflict_do_nothing()
+        .returning(recording_sessions.c.id)
+    ).one_or_none()
+    if is_new is None:
+        return False
+    for measurement in session.measurements:
+        connection.execute(insert(measurements).values(**_measurement_row(connection, session, measurement)))
+    return True
+
+
+def _measurement_row(connection: Connection, session: NewSession, new: NewMeasurement) -> dict[str, Any]:
+    rate = new.sample_rate_hz
+    link = {"recording_session_id": session.id} if has_session_link(connection) else {}
+    return {
+        **link,
+        "timestamp": session.started_at,
+        "id": new.id,
+        "websdr_station_id": _station_id(connection, new.station),
+        "frequency_hz": session.frequency_hz,
+        "iq_data_location": new.iq_data_location,
+        "iq_data_format": new.iq_data_format,
+        "iq_sample_rate": None if rate is None else round(rate),
+        "iq_samples_count": new.num_samples,
+        "duration_seconds": new.duration_seconds,
+        "created_at": session.started_at,  # inside the session's window: databases without the link go by it
+    }
+
+
+def _station_id(connection: Connection, station: Station) -> UUID:
+    """The station's id; a station that is there keeps its place, whatever a file says."""
+    table = websdr_stations
+    connection.execute(
+        insert(table)
+        .values(
+            name=station.name,
+            latitude=station.latitude,
+            longitude=station.longitude,
+            altitude_asl=None if station.altitude_m is None else round(station.altitude_m),
+        )
+        .on_conflict_do_nothing(index_elements=[table.c.name])
+    )
+    found: UUID = connection.execute(sa.select(table.c.id).where(table.c.name == station.name)).scalar_one()
+    return found
+
+
+def _source_id(connection: Connection, source: KnownSource) -> UUID:
+    """The source's id: the one of this name and frequency, else a new one."""
+    table = known_sources
+    same = (table.c.name == source.name, table.c.frequency_hz.is_not_distinct_from(source.frequency_hz))
+    found: UUID | None = connection.scalar(sa.select(table.c.id).where(*same).limit(1))
+    if found is None:
+        found = connection.execute(
+            insert(table)
+            .values(
+                name=source.name,
+                frequency_hz=source.frequency_hz,
+                latitude=source.latitude,
+                longitude=source.longitude,
+                power_dbm=source.power_dbm,
+                source_type=source.source_type,
+            )
+            .returning(table.c.id)
+        ).scalar_one()
+    return found

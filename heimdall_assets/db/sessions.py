@@ -1,0 +1,201 @@
+"""Recording sessions: which measurements belong to one, and what the tables say about its features."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+import sqlalchemy as sa
+
+from heimdall_assets.db.tables import known_sources
+from heimdall_assets.errors import UnknownSession
+from heimdall_assets.records import KnownSource, Measurement, Session, Station
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from uuid import UUID
+
+    from sqlalchemy.engine import Connection, Engine
+
+_link_by_engine: WeakKeyDictionary[Engine, bool] = WeakKeyDictionary()
+
+STARTS = "coalesce({0}.session_start, {0}.created_at)"
+"""A session's window opens at its start; CONTRACT: session_start, or created_at where that is null."""
+ENDS = f"coalesce({{0}}.session_end, {STARTS} + {{0}}.duration_seconds * interval '1 second')"
+
+
+def has_session_link(connection: Connection) -> bool:
+    """True if measurements name their session; databases made before that column are linked by time alone."""
+    engine = connection.engine
+    if engine not in _link_by_engine:
+        query = sa.text(
+            "SELECT count(*) FROM information_schema.columns WHERE table_schema = 'heimdall' "
+            "AND table_name = 'measurements' AND column_name = 'recording_session_id'"
+        )
+        _link_by_engine[engine] = bool(connection.scalar(query))
+    return _link_by_engine[engine]
+
+
+def linked_measurements(connection: Connection, wanted: str) -> str:
+    """SQL for the measurements with IQ data of the sessions in a CTE.
+
+    Parameters
+    ----------
+    connection : Connection
+        Asked whether measurements have a recording_session_id.
+    wanted : str
+        Name of a CTE with the columns of recording_sessions.
+
+    Returns
+    -------
+    str
+        A SELECT of (session_id, columns of measurements). A measurement belongs to the session that it names; where
+        it names none, to the session in whose window it was created; of several, the one that started last, then
+        the one with the smallest id.
+    """
+    has_link = has_session_link(connection)
+    s_start, s_end, o_start, o_end = STARTS.format("s"), ENDS.format("s"), STARTS.format("o"), ENDS.format("o")
+    by_window = f"""
+        SELECT s.id AS session_id, m.id, m."timestamp", m.websdr_station_id, m.frequency_hz, m.iq_data_location,
+               m.iq_data_format, m.iq_sample_rate
+        FROM {wanted} s
+        JOIN heimdall.measurements m ON m.created_at BETWEEN {s_start} AND {s_end}
+        WHERE m.iq_data_location IS NOT NULL {"AND m.recording_session_id IS NULL" if has_link else ""}
+          AND NOT EXISTS (
+              SELECT 1 FROM heimdall.recording_sessions o
+              WHERE {o_start} BETWEEN {s_start} AND m.created_at AND {o_end} >= m.created_at
+                AND ({o_start} > {s_start} OR o.id < s.id))"""
+    if not has_link:
+        return by_window
+    return f"""
+        SELECT s.id AS session_id, m.id, m."timestamp", m.websdr_station_id, m.frequency_hz, m.iq_data_location,
+               m.iq_data_format, m.iq_sample_rate
+        FROM {wanted} s
+        JOIN heimdall.measurements m ON m.recording_session_id = s.id
+        WHERE m.iq_data_location IS NOT NULL
+        UNION ALL {by_window}"""
+
+
+def classified(connection: Connection, wanted: str) -> str:
+    """SQL for what the tables say about the sessions in a CTE, whatever is known of them in feature_states.
+
+    Returns
+    -------
+    str
+        A SELECT of (id, state, completed_at, measurements_total, measurements_with_features, feature_version),
+        where state is pending, done, partial or empty. A row that other code wrote is done and has no version; one
+        that it marked extraction_failed counts as none.
+    """
+    return f"""
+        SELECT s.id, coalesce(s.updated_at, s.created_at, s.session_start) AS completed_at,
+               l.total AS measurements_total,
+               CASE WHEN f.usable IS NULL THEN 0 ELSE l.with_features END AS measurements_with_features,
+               f.version AS feature_version,
+               CASE WHEN f.usable IS NULL AND l.total = 0 THEN 'empty'
+                    WHEN f.usable IS NULL THEN 'pending'
+                    WHEN f.version IS NOT NULL AND f.has_errors THEN 'partial'
+                    ELSE 'done' END AS state
+        FROM {wanted} s
+        LEFT JOIN LATERAL (
+            SELECT ARRAY(SELECT r ->> 'rx_id' FROM unnest(mf.receiver_features) r WHERE NOT r ? 'error') AS usable,
+                   EXISTS (SELECT 1 FROM unnest(mf.receiver_features) r WHERE r ? 'error') AS has_errors,
+                   CASE WHEN jsonb_typeof(mf.extraction_metadata -> 'feature_version') = 'number'
+                        THEN (mf.extraction_metadata ->> 'feature_version')::int END AS version
+            FROM heimdall.measurement_features mf
+            WHERE mf.recording_session_id = s.id AND NOT coalesce(mf.extraction_failed, false)
+        ) f ON true
+        CROSS JOIN LATERAL (
+            SELECT count(*)::int AS total, count(*) FILTER (WHERE st.name = ANY (f.usable))::int AS with_features
+            FROM ({linked_measurements(connection, "(SELECT s.*)")}) m
+            LEFT JOIN heimdall.websdr_stations st ON st.id = m.websdr_station_id
+        ) l"""
+
+
+def load_session(connection: Connection, session_id: UUID, *, source_tolerance_hz: float) -> Session:
+    """A session with its measurements that have IQ data, in the order of their time stamps, and its ground truth.
+
+    Parameters
+    ----------
+    connection : Connection
+        Heimdall's database.
+    session_id : UUID
+        The session.
+    source_tolerance_hz : float
+        Where the session names no known source, the one known source within this of the measurements' frequency is
+        taken; never one of several that are equally near.
+
+    Raises
+    ------
+    UnknownSession
+        There is no such session.
+    """
+    row = connection.execute(
+        sa.text("SELECT * FROM heimdall.recording_sessions WHERE id = :id"), {"id": session_id}
+    ).one_or_none()
+    if row is None:
+        raise UnknownSession(f"there is no recording session {session_id}")
+    measurements = _measurements(connection, session_id)
+    source, ground_truth = None, None
+    if row.known_source_id is not None:
+        source = _source(connection, known_sources.c.id == row.known_source_id)
+        ground_truth = "session" if source else None
+    if source is None and measurements:
+        frequencies = {m.frequency_hz for m in measurements if m.frequency_hz}
+        if len(frequencies) == 1:
+            source = _nearest_source(connection, frequencies.pop(), source_tolerance_hz)
+            ground_truth = "frequency" if source else None
+    return Session(
+        id=row.id,
+        name=row.session_name,
+        status=row.status,
+        started_at=row.session_start or row.created_at,
+        measurements=tuple(measurements),
+        known_source=source,
+        ground_truth=ground_truth,
+    )
+
+
+def _measurements(connection: Connection, session_id: UUID) -> list[Measurement]:
+    query = f"""
+        WITH wanted AS MATERIALIZED (SELECT * FROM heimdall.recording_sessions WHERE id = :id)
+        SELECT m.*, st.name, st.latitude, st.longitude, st.altitude_asl
+        FROM ({linked_measurements(connection, "wanted")}) m
+        JOIN heimdall.websdr_stations st ON st.id = m.websdr_station_id
+        ORDER BY m."timestamp", st.name, m.id"""
+    return [
+        Measurement(
+            id=row.id,
+            timestamp=row.timestamp,
+            station=Station(row.name, row.latitude, row.longitude, row.altitude_asl),
+            frequency_hz=row.frequency_hz,
+            iq_data_location=row.iq_data_location,
+            iq_data_format=row.iq_data_format,
+            iq_sample_rate_hz=row.iq_sample_rate,
+        )
+        for row in connection.execute(sa.text(query), {"id": session_id})
+    ]
+
+
+def _source(connection: Connection, condition: sa.ColumnElement[bool]) -> KnownSource | None:
+    row = connection.execute(sa.select(known_sources).where(condition)).one_or_none()
+    return None if row is None else _known_source(row)
+
+
+def _nearest_source(connection: Connection, frequency_hz: int, tolerance_hz: float) -> KnownSource | None:
+    distance = sa.func.abs(known_sources.c.frequency_hz - frequency_hz)
+    query = (
+        sa.select(known_sources, distance.label("distance_hz"))
+        .where(distance <= tolerance_hz)
+        .order_by(distance)
+        .limit(2)
+    )
+    rows: Sequence[Any] = connection.execute(query).all()
+    if not rows or (len(rows) == 2 and rows[0].distance_hz == rows[1].distance_hz):
+        return None
+    return _known_source(rows[0])
+
+
+def _known_source(row: Any) -> KnownSource | None:
+    if row.latitude is None or row.longitude is None:
+        return None
+    return KnownSource(row.name, row.latitude, row.longitude, row.frequency_hz, row.power_dbm, row.source_type)

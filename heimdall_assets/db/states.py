@@ -1,0 +1,299 @@
+"""The state of every completed session, and the attempts that changed it.
+
+::
+
+    (discovered) ── pending ──> running ──> done | partial
+                       ^          │
+                       │          ├──> failed ──(its time comes)──> running ...
+                       │          └──> quarantined
+                       └── worker lost
+    empty: no measurement has IQ data         ignored: somebody said so
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+
+from heimdall_assets.db.locks import held_keys, session_key
+from heimdall_assets.db.sessions import classified
+from heimdall_assets.db.tables import feature_attempts as attempts
+from heimdall_assets.db.tables import feature_states as states
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from datetime import datetime
+    from uuid import UUID
+
+    from sqlalchemy.engine import Connection
+
+    from heimdall_assets.errors import HeimdallError
+
+
+@dataclass(frozen=True, slots=True)
+class RetryRule:
+    """How often, and after what wait, a transient failure is tried again; seconds."""
+
+    max_attempts: int
+    base_seconds: float
+    max_seconds: float
+
+
+def database_time(connection: Connection) -> datetime:
+    """The server's clock: the only one that is compared with time stamps in the tables."""
+    moment: datetime = connection.scalar(sa.text("SELECT clock_timestamp()"))
+    return moment
+
+
+def discover(
+    connection: Connection, *, since: datetime | None = None, session_ids: Collection[UUID] | None = None
+) -> int:
+    """Give completed sessions that have no state yet their first one.
+
+    Parameters
+    ----------
+    connection : Connection
+        Heimdall's database.
+    since : datetime, optional
+        Only sessions that Heimdall touched after this; None looks at all (an anti-join over the whole table).
+    session_ids : collection of UUID, optional
+        Only these.
+
+    Returns
+    -------
+    int
+        Number of sessions that were new.
+    """
+    conditions = ["s.status = 'completed'"]
+    if since is not None:
+        conditions.append("(s.updated_at >= :since OR s.created_at >= :since)")
+    if session_ids is not None:
+        conditions.append("s.id = ANY (:session_ids)")
+    query = f"""
+        WITH wanted AS MATERIALIZED (
+            SELECT s.* FROM heimdall.recording_sessions s
+            WHERE {" AND ".join(conditions)}
+              AND NOT EXISTS (SELECT 1 FROM heimdall.feature_states fs WHERE fs.recording_session_id = s.id))
+        INSERT INTO heimdall.feature_states (recording_session_id, state, completed_at, measurements_total,
+                                             measurements_with_features, feature_version)
+        SELECT c.id, c.state, c.completed_at, c.measurements_total, c.measurements_with_features, c.feature_version
+        FROM ({classified(connection, "wanted")}) c
+        ON CONFLICT DO NOTHING"""
+    parameters = {"since": since, "session_ids": None if session_ids is None else list(session_ids)}
+    used = {name: value for name, value in parameters.items() if value is not None}
+    return connection.execute(sa.text(query), used).rowcount
+
+
+def state_of(connection: Connection, session_id: UUID) -> sa.Row[tuple[object, ...]] | None:
+    """The row of feature_states, or None for a session that is unknown or not completed."""
+    return connection.execute(sa.select(states).where(states.c.recording_session_id == session_id)).one_or_none()
+
+
+def begin_attempt(connection: Connection, session_id: UUID, *, run_id: str | None, feature_version: int) -> int:
+    """Write down, in the caller's transaction, that a session is being worked on.
+
+    Returns
+    -------
+    int
+        Number of the attempt, from 1, over the session's whole life.
+    """
+    connection.execute(
+        sa.update(states)
+        .where(states.c.recording_session_id == session_id)
+        .values(
+            state="running",
+            attempts=states.c.attempts + 1,
+            next_attempt_at=None,
+            run_id=run_id,
+            running_since=sa.func.clock_timestamp(),
+            updated_at=sa.func.clock_timestamp(),
+        )
+    )
+    last = sa.select(sa.func.coalesce(sa.func.max(attempts.c.number), 0) + 1).where(
+        attempts.c.recording_session_id == session_id
+    )
+    number = connection.scalar(
+        insert(attempts)
+        .values(
+            recording_session_id=session_id,
+            number=last.scalar_subquery(),
+            run_id=run_id,
+            feature_version=feature_version,
+        )
+        .returning(attempts.c.number)
+    )
+    return int(number or 0)
+
+
+def finish_attempt(
+    connection: Connection,
+    session_id: UUID,
+    number: int,
+    *,
+    outcome: str,
+    seconds: float,
+    error: HeimdallError | None = None,
+    traceback: str | None = None,
+) -> None:
+    """Close an attempt, inside the transaction that stores its result.
+
+    Parameters
+    ----------
+    connection : Connection
+        In a transaction.
+    session_id : UUID
+        The session.
+    number : int
+        From :func:`begin_attempt`.
+    outcome : {"done", "partial", "kept", "failed"}
+        kept: the recomputation was poorer than the row that is there.
+    seconds : float
+        Time that it took.
+    error : HeimdallError, optional
+        Why it failed.
+    traceback : str, optional
+        Of an error that the project does not know.
+    """
+    connection.execute(
+        sa.update(attempts)
+        .where(attempts.c.recording_session_id == session_id, attempts.c.number == number)
+        .values(
+            finished_at=sa.func.clock_timestamp(),
+            outcome=outcome,
+            seconds=seconds,
+            reason=None if error is None else error.reason,
+            message=None if error is None else error.message,
+            traceback=traceback,
+        )
+    )
+
+
+def set_featured(
+    connection: Connection,
+    session_id: UUID,
+    *,
+    state: str,
+    feature_version: int | None,
+    measurements_total: int,
+    measurements_with_features: int,
+    reason: str | None,
+    message: str | None,
+) -> None:
+    """The session has features: state done or partial; a partial one keeps the missing receivers' reason."""
+    _set_final(
+        connection,
+        session_id,
+        state=state,
+        attempts=0,
+        feature_version=feature_version,
+        measurements_total=measurements_total,
+        measurements_with_features=measurements_with_features,
+        reason=reason,
+        message=message,
+        next_attempt_at=None,
+    )
+
+
+def set_failed(connection: Connection, session_id: UUID, error: HeimdallError, rule: RetryRule) -> str:
+    """The session has no features: failed, with the time of the next attempt, or quarantined.
+
+    The wait before attempt n + 1 is base x 2^(n-1) up to the maximum, times a random factor between 0.75 and 1.25,
+    so that sessions that failed together do not come back together.
+
+    Returns
+    -------
+    str
+        The state.
+    """
+    # Of a session that is unknown to the planner (a person asked for it before it was completed) nothing is kept.
+    tried = connection.scalar(sa.select(states.c.attempts).where(states.c.recording_session_id == session_id)) or 0
+    will_retry = error.transient and tried < rule.max_attempts
+    wait_seconds = min(rule.max_seconds, rule.base_seconds * 2.0 ** min(max(0, tried - 1), 60))
+    _set_final(
+        connection,
+        session_id,
+        state="failed" if will_retry else "quarantined",
+        reason=error.reason,
+        message=error.message,
+        next_attempt_at=sa.text("clock_timestamp() + make_interval(secs => :wait * (0.75 + random() / 2))").bindparams(
+            wait=wait_seconds
+        )
+        if will_retry
+        else None,
+    )
+    return "failed" if will_retry else "quarantined"
+
+
+def set_back(connection: Connection, session_id: UUID, *, state: str) -> None:
+    """Restore the state of a session whose attempt changed nothing."""
+    _set_final(connection, session_id, state=state, attempts=0, next_attempt_at=None)
+
+
+def _set_final(connection: Connection, session_id: UUID, **values: object) -> None:
+    connection.execute(
+        sa.update(states)
+        .where(states.c.recording_session_id == session_id)
+        .values(running_since=None, reserved_by=None, reserved_at=None, updated_at=sa.func.clock_timestamp(), **values)
+    )
+
+
+def recover_lost(connection: Connection, rule: RetryRule) -> list[UUID]:
+    """Find sessions that are marked running although nobody holds their lock, and hand them back to the planner.
+
+    A worker takes the lock before it marks the session and frees it after the result is stored, so a running session
+    without a holder means that its worker died. The attempt counts: a session that kills its workers ends up
+    quarantined, not in an endless circle.
+
+    Returns
+    -------
+    list of UUID
+        The sessions.
+    """
+    running = connection.execute(
+        sa.select(states.c.recording_session_id, states.c.running_since, states.c.attempts).where(
+            states.c.state == "running"
+        )
+    ).all()
+    if not running:
+        return []
+    held = held_keys(connection)
+    lost = []
+    for row in running:
+        if session_key(row.recording_session_id) in held:
+            continue
+        quarantined = row.attempts >= rule.max_attempts
+        # Its worker may have finished between the two looks: then it is not the same any more.
+        changed = connection.execute(
+            sa.update(states)
+            .where(
+                states.c.recording_session_id == row.recording_session_id,
+                states.c.state == "running",
+                states.c.running_since == row.running_since,
+            )
+            .values(
+                state="quarantined" if quarantined else "pending",
+                running_since=None,
+                reserved_by=None,
+                reserved_at=None,
+                reason="worker_lost",
+                message=f"the process that worked on it ended during attempt {row.attempts}",
+                updated_at=sa.func.clock_timestamp(),
+            )
+        ).rowcount
+        if changed:
+            lost.append(row.recording_session_id)
+    if lost:
+        connection.execute(
+            sa.update(attempts)
+            .where(attempts.c.recording_session_id.in_(lost), attempts.c.finished_at.is_(None))
+            .values(
+                finished_at=sa.func.clock_timestamp(),
+                outcome="lost",
+                reason="worker_lost",
+                message="the process ended during this attempt",
+            )
+        )
+    return lost

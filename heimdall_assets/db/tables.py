@@ -1,0 +1,148 @@
+"""The tables as SQLAlchemy sees them; the migrations create them, a test compares the two.
+
+Heimdall's own tables are declared with the columns that matter here; they may have more.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, UUID
+
+SCHEMA = "heimdall"
+metadata = sa.MetaData(schema=SCHEMA)
+
+_timestamp = sa.DateTime(timezone=True)
+_float: sa.Double[float] = sa.Double()
+
+websdr_stations = sa.Table(
+    "websdr_stations",
+    metadata,
+    sa.Column("id", UUID, primary_key=True, server_default=sa.text("gen_random_uuid()")),
+    sa.Column("name", sa.String(255), nullable=False, unique=True),
+    sa.Column("url", sa.Text),
+    sa.Column("latitude", _float),
+    sa.Column("longitude", _float),
+    sa.Column("altitude_asl", sa.Integer),
+    sa.Column("is_active", sa.Boolean, nullable=False, server_default=sa.true()),
+)
+
+known_sources = sa.Table(
+    "known_sources",
+    metadata,
+    sa.Column("id", UUID, primary_key=True, server_default=sa.text("gen_random_uuid()")),
+    sa.Column("name", sa.String(255), nullable=False),
+    sa.Column("frequency_hz", sa.BigInteger),
+    sa.Column("latitude", _float),
+    sa.Column("longitude", _float),
+    sa.Column("power_dbm", _float),
+    sa.Column("source_type", sa.String(100)),
+    sa.Column("is_validated", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("error_margin_meters", _float),
+)
+
+recording_sessions = sa.Table(
+    "recording_sessions",
+    metadata,
+    sa.Column("id", UUID, primary_key=True, server_default=sa.text("gen_random_uuid()")),
+    sa.Column("known_source_id", UUID),
+    sa.Column("session_name", sa.String(255)),
+    sa.Column("session_start", _timestamp),
+    sa.Column("session_end", _timestamp),
+    sa.Column("duration_seconds", _float),
+    sa.Column("status", sa.String(50), nullable=False, server_default="pending"),
+    sa.Column("created_at", _timestamp, nullable=False, server_default=sa.func.now()),
+    sa.Column("updated_at", _timestamp, nullable=False, server_default=sa.func.now()),
+)
+
+measurements = sa.Table(
+    "measurements",
+    metadata,
+    sa.Column("timestamp", _timestamp, primary_key=True),
+    sa.Column("id", UUID, primary_key=True, server_default=sa.text("gen_random_uuid()")),
+    sa.Column("websdr_station_id", UUID, nullable=False),
+    sa.Column("recording_session_id", UUID),
+    sa.Column("frequency_hz", sa.BigInteger),
+    sa.Column("signal_strength_db", _float),
+    sa.Column("iq_data_location", sa.String(512)),
+    sa.Column("iq_data_format", sa.String(50)),
+    sa.Column("iq_sample_rate", sa.Integer),
+    sa.Column("iq_samples_count", sa.BigInteger),
+    sa.Column("duration_seconds", _float),
+    sa.Column("created_at", _timestamp, nullable=False, server_default=sa.func.now()),
+)
+
+measurement_features = sa.Table(
+    "measurement_features",
+    metadata,
+    sa.Column("recording_session_id", UUID, primary_key=True),
+    sa.Column("timestamp", _timestamp, nullable=False),
+    sa.Column("receiver_features", ARRAY(JSONB), nullable=False),
+    sa.Column("tx_latitude", _float),
+    sa.Column("tx_longitude", _float),
+    sa.Column("tx_altitude_m", _float),
+    sa.Column("tx_power_dbm", _float),
+    sa.Column("tx_known", sa.Boolean, server_default=sa.false()),
+    sa.Column("extraction_metadata", JSONB, nullable=False),
+    sa.Column("overall_confidence", _float, nullable=False),
+    sa.Column("mean_snr_db", _float),
+    sa.Column("num_receivers_detected", sa.Integer),
+    sa.Column("gdop", _float),
+    sa.Column("extraction_failed", sa.Boolean, server_default=sa.false()),
+    sa.Column("error_message", sa.Text),
+    sa.Column("created_at", _timestamp, server_default=sa.func.now()),
+)
+
+measurement_features_history = sa.Table(
+    "measurement_features_history",
+    metadata,
+    sa.Column("id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
+    sa.Column("recording_session_id", UUID, nullable=False),
+    sa.Column("replaced_at", _timestamp, nullable=False, server_default=sa.func.now()),
+    sa.Column("replaced_by_attempt", sa.Integer),
+    sa.Column("feature_row", JSONB, nullable=False),  # the whole row as it was
+)
+
+feature_states = sa.Table(
+    "feature_states",
+    metadata,
+    sa.Column("recording_session_id", UUID, primary_key=True),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("completed_at", _timestamp, nullable=False),  # when Heimdall last touched the session
+    sa.Column("first_seen_completed_at", _timestamp, nullable=False, server_default=sa.func.now()),
+    sa.Column("measurements_total", sa.Integer, nullable=False),  # with an iq_data_location
+    sa.Column("measurements_with_features", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("feature_version", sa.Integer),  # of the row in measurement_features; null: by other code
+    sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),  # since the last success
+    sa.Column("next_attempt_at", _timestamp),
+    sa.Column("reason", sa.Text),
+    sa.Column("message", sa.Text),
+    sa.Column("run_id", sa.Text),  # the last run that worked on it
+    sa.Column("running_since", _timestamp),
+    sa.Column("reserved_by", sa.Text),  # the batch that it is planned in
+    sa.Column("reserved_at", _timestamp),
+    sa.Column("registered_at", _timestamp),  # when its partition key was given to Dagster
+    sa.Column("updated_at", _timestamp, nullable=False, server_default=sa.func.now()),
+)
+
+feature_attempts = sa.Table(
+    "feature_attempts",
+    metadata,
+    sa.Column("recording_session_id", UUID, primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("run_id", sa.Text),
+    sa.Column("started_at", _timestamp, nullable=False, server_default=sa.func.clock_timestamp()),
+    sa.Column("finished_at", _timestamp),
+    sa.Column("outcome", sa.Text),  # done, partial, kept, failed, lost; null while it runs
+    sa.Column("reason", sa.Text),
+    sa.Column("message", sa.Text),
+    sa.Column("traceback", sa.Text),
+    sa.Column("feature_version", sa.Integer, nullable=False),
+    sa.Column("seconds", _float),
+)
+
+feature_coverage_reports = sa.Table(
+    "feature_coverage_reports",
+    metadata,
+    sa.Column("reported_at", _timestamp, primary_key=True, server_default=sa.func.clock_timestamp()),
+    sa.Column("figures", JSONB, nullable=False),  # the keys of `heimdall stats`
+)

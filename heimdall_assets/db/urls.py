@@ -1,0 +1,67 @@
+"""Which server and which databases: from the settings to SQLAlchemy URLs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from heimdall_assets.errors import DatabaseUnavailable, SettingError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from heimdall_assets.settings import Settings
+
+HEIMDALL_DRIVER = "postgresql+psycopg"
+DAGSTER_DRIVER = "postgresql+psycopg2"
+"""dagster-postgres is written for psycopg2; SQLAlchemy 2.1 takes plain ``postgresql://`` for psycopg 3."""
+
+EMBEDDED_DATABASE = "heimdall"
+
+
+def embedded_address_file(home: Path) -> Path:
+    """File in which a running embedded PostgreSQL leaves its URL, readable by its owner alone."""
+    return home / "postgres.url"
+
+
+def heimdall_url(settings: Settings) -> URL:
+    """URL of Heimdall's database for the project's own engine.
+
+    Raises
+    ------
+    DatabaseUnavailable
+        No URL is set and no embedded PostgreSQL is running under HEIMDALL_HOME.
+    SettingError
+        HEIMDALL_DATABASE_URL cannot be parsed.
+    """
+    if settings.database_url is not None:
+        return _parse(settings.database_url, "HEIMDALL_DATABASE_URL").set(drivername=HEIMDALL_DRIVER)
+    try:
+        address = embedded_address_file(settings.home).read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        raise DatabaseUnavailable(
+            f"HEIMDALL_DATABASE_URL is not set and no embedded PostgreSQL runs under {settings.home}: "
+            "start `heimdall up` or `heimdall db serve`, or set HEIMDALL_DATABASE_URL"
+        ) from None
+    return make_url(address).set(drivername=HEIMDALL_DRIVER)
+
+
+def dagster_url(settings: Settings) -> URL:
+    """URL of Dagster's database; by default ``<name>_dagster`` on the server of Heimdall's."""
+    if settings.dagster_database_url is not None:
+        url = _parse(settings.dagster_database_url, "HEIMDALL_DAGSTER_DATABASE_URL")
+        return url.set(drivername=DAGSTER_DRIVER)
+    ours = heimdall_url(settings)
+    return ours.set(drivername=DAGSTER_DRIVER, database=f"{ours.database}_dagster")
+
+
+def _parse(value: str, variable: str) -> URL:
+    try:
+        url = make_url(value)
+    except ArgumentError:
+        raise SettingError(f"{variable} is not a URL like postgresql://user:password@host:5432/name") from None
+    if not url.database:
+        raise SettingError(f"{variable}={url.render_as_string()} names no database")
+    return url

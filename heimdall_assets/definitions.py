@@ -1,0 +1,19 @@
+"""The Definitions object that workspace.yaml points at: every asset, job, sensor and schedule by name."""
+
+from dagster import Definitions, in_process_executor
+
+from heimdall_assets.defs.assets import feature_coverage, measurement_features, measurements, recording_sessions
+from heimdall_assets.defs.jobs import extract_features, extract_sessions
+from heimdall_assets.defs.resources import Heimdall
+from heimdall_assets.defs.schedules import batch_feature_extraction_schedule
+from heimdall_assets.defs.sensors import unfeatured_sessions_sensor
+
+defs = Definitions(
+    assets=[recording_sessions, measurements, measurement_features, feature_coverage],
+    jobs=[extract_features, extract_sessions],
+    sensors=[unfeatured_sessions_sensor],
+    schedules=[batch_feature_extraction_schedule],
+    resources={"heimdall": Heimdall()},
+    # A run is one step that has threads of its own: a second process would only add seconds to its start.
+    executor=in_process_executor,
+)

@@ -1,0 +1,1 @@
+"""Dagster's side: partitions, assets, jobs, sensor, schedule, and the instance's storage."""

@@ -1,0 +1,201 @@
+"""The one place that turns waiting sessions into runs: shared by sensor and schedule, under one lock."""
+
+import json
+import logging
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from dagster import DagsterInstance, DagsterRunStatus, RunRequest, RunsFilter
+from dagster._core.storage.tags import (
+    ASSET_PARTITION_RANGE_END_TAG,
+    ASSET_PARTITION_RANGE_START_TAG,
+    PRIORITY_TAG,
+)
+from sqlalchemy.engine import Connection, Engine
+
+from heimdall_assets.db import states, work
+from heimdall_assets.db.locks import planner_lock
+from heimdall_assets.defs.partitions import recording_sessions_partitions
+from heimdall_assets.extraction import retry_rule
+from heimdall_assets.planning import Batch, Candidate, plan, priority
+from heimdall_assets.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+BATCH_TAG = "heimdall/batch"
+ORIGIN_TAG = "heimdall/origin"
+LANE_TAG = "heimdall/lane"
+SLOT_TAG = "heimdall/slot"
+EXTRACT_FEATURES = "extract_features"
+EXTRACT_SESSIONS = "extract_sessions"
+
+LAUNCH_GRACE = timedelta(seconds=120)
+"""A batch whose run does not exist yet may be on its way from the sensor to the queue."""
+
+
+@dataclass
+class Plan:
+    """What one tick decided.
+
+    Attributes
+    ----------
+    is_busy : bool
+        Another planner holds the lock; nothing was looked at.
+    batches : list of Batch
+        To be launched.
+    discovered, recovered : int
+        Sessions that were new; sessions whose worker had died.
+    in_flight : int
+        Batches planned earlier and not finished.
+    """
+
+    is_busy: bool = False
+    batches: list[Batch] = field(default_factory=list)
+    discovered: int = 0
+    recovered: int = 0
+    in_flight: int = 0
+
+    @property
+    def num_sessions(self) -> int:
+        """Sessions planned in this tick."""
+        return sum(len(batch.session_ids) for batch in self.batches)
+
+
+def plan_tick(
+    instance: DagsterInstance, engine: Engine, settings: Settings, *, since: datetime | None, is_schedule: bool
+) -> Plan:
+    """Discover, take back what was lost, choose, reserve and register: all under the planner's lock.
+
+    Parameters
+    ----------
+    instance : DagsterInstance
+        Where partition keys are registered and runs are looked up.
+    engine : Engine
+        Heimdall's database.
+    settings : Settings
+        Batch size and count, shares, retry rule.
+    since : datetime or None
+        Discover only sessions touched after this; None: all.
+    is_schedule : bool
+        The schedule plans up to ``max_batches`` whatever is in flight, but only ranges, since its runs are all of
+        one job; the sensor fills up to that number.
+
+    Returns
+    -------
+    Plan
+        Its batches are reserved: they must be launched, or are taken back when they were not.
+    """
+    with planner_lock(engine) as connection:
+        if connection is None:
+            return Plan(is_busy=True)
+        result = Plan(discovered=states.discover(connection, since=since))
+        result.recovered = len(states.recover_lost(connection, retry_rule(settings)))
+        in_flight, is_queue_waiting = _take_back(instance, connection, settings)
+        result.in_flight = sum(in_flight.values())
+        healthy = in_flight.get("fresh", 0) + in_flight.get("backlog", 0)
+        free = settings.max_batches if is_schedule else max(0, settings.max_batches - healthy)
+        slots = free * settings.batch_size
+        retry_slots = max(0, settings.max_batches - in_flight.get("retry", 0)) * settings.batch_size
+        batches = plan(
+            [Candidate(*row) for row in work.newest_pending(connection, slots)],
+            [Candidate(*row) for row in work.oldest_pending(connection, slots)],
+            [Candidate(session_id, True) for session_id in work.due_retries(connection, retry_slots)],
+            slots=slots,
+            retry_slots=retry_slots,
+            batch_size=settings.batch_size,
+            oldest_share_percent=settings.oldest_share_percent,
+            hold_partial=is_queue_waiting,
+        )
+        result.batches = [batch for batch in batches if batch.is_contiguous or not is_schedule]
+        for batch in result.batches:
+            work.reserve(connection, batch.batch_id, batch.session_ids)
+        keys = [session_id for batch in result.batches for session_id in batch.session_ids]
+        if keys:
+            # In the order in which they will run, inside the lock: ranges follow the order of registration.
+            instance.add_dynamic_partitions(recording_sessions_partitions.name or "", [str(key) for key in keys])
+            work.set_registered(connection, keys)
+    return result
+
+
+def run_request(batch: Batch, origin: str) -> RunRequest:
+    """The run of a batch."""
+    tags = {
+        BATCH_TAG: batch.batch_id,
+        ORIGIN_TAG: origin,
+        LANE_TAG: batch.lane,
+        PRIORITY_TAG: str(priority(batch.lane, origin)),
+    }
+    if batch.lane != "fresh":
+        tags[SLOT_TAG] = "shared"
+    if not batch.is_contiguous:
+        config = {"ops": {"extract_listed_sessions": {"config": {"session_ids": list(map(str, batch.session_ids))}}}}
+        return RunRequest(run_key=batch.batch_id, job_name=EXTRACT_SESSIONS, run_config=config, tags=tags)
+    tags[ASSET_PARTITION_RANGE_START_TAG] = str(batch.session_ids[0])
+    tags[ASSET_PARTITION_RANGE_END_TAG] = str(batch.session_ids[-1])
+    return RunRequest(run_key=batch.batch_id, job_name=EXTRACT_FEATURES, tags=tags)
+
+
+def _take_back(instance: DagsterInstance, connection: Connection, settings: Settings) -> tuple[dict[str, int], bool]:
+    """Release batches whose run ended or never came; count the others by lane, and see if fresh ones are queued."""
+    batches = work.open_batches(connection)
+    if not batches:
+        return {}, False
+    now = states.database_time(connection)
+    statuses: dict[str, DagsterRunStatus] = {}
+    for run in instance.get_runs(RunsFilter(tags={BATCH_TAG: [batch_id for batch_id, _, _ in batches]})):
+        statuses[run.tags[BATCH_TAG]] = run.status
+    ended, in_flight, is_queue_waiting = [], dict[str, int](), False
+    for batch_id, reserved_at, _ in batches:
+        status = statuses.get(batch_id)
+        if status is None:
+            is_over = now - reserved_at > LAUNCH_GRACE
+        else:
+            is_over = status in (DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED)
+        expired = now - reserved_at > timedelta(seconds=settings.reservation_seconds)
+        if is_over or (expired and status != DagsterRunStatus.STARTED):
+            ended.append(batch_id)
+            continue
+        lane = batch_id.partition("-")[0]
+        in_flight[lane] = in_flight.get(lane, 0) + 1
+        is_waiting = status in (None, DagsterRunStatus.QUEUED, DagsterRunStatus.NOT_STARTED)
+        is_queue_waiting = is_queue_waiting or (lane == "fresh" and is_waiting)
+    if ended:
+        released = work.release(connection, ended)
+        logger.info("took back %d sessions of %d batches that ended", released, len(ended))
+    return in_flight, is_queue_waiting
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """What the sensor remembers between ticks, in its Dagster cursor."""
+
+    discovered_until: datetime | None = None
+    coverage_until: datetime | None = None
+    coverage_at: datetime | None = None
+    lockless_runs: tuple[str, ...] = ()
+
+    @classmethod
+    def parse(cls, text: str | None) -> "Cursor":
+        """Read a cursor; one that cannot be read (a person may edit it in the UI) starts anew."""
+        try:
+            values = json.loads(text or "{}")
+            moments = {
+                name: datetime.fromisoformat(values[name]) if values.get(name) else None
+                for name in ("discovered_until", "coverage_until", "coverage_at")
+            }
+            return cls(**moments, lockless_runs=tuple(map(str, values.get("lockless_runs", ()))))
+        except (ValueError, TypeError, AttributeError):
+            logger.warning("cursor %r cannot be read: starting anew", text)
+            return cls()
+
+    def text(self) -> str:
+        """The cursor as Dagster stores it."""
+        moments = {
+            name: value.isoformat() if value else None
+            for name, value in (
+                ("discovered_until", self.discovered_until),
+                ("coverage_until", self.coverage_until),
+                ("coverage_at", self.coverage_at),
+            )
+        }
+        return json.dumps({**moments, "lockless_runs": list(self.lockless_runs)})

@@ -1,0 +1,45 @@
+"""The schedule: every five minutes, everything that is still pending, however old."""
+
+import logging
+
+from dagster import DefaultScheduleStatus, RunRequest, ScheduleEvaluationContext, SkipReason, schedule
+
+from heimdall_assets.defs.assets import coverage_event
+from heimdall_assets.defs.jobs import extract_features
+from heimdall_assets.defs.planner import plan_tick, run_request
+from heimdall_assets.defs.resources import Heimdall
+from heimdall_assets.errors import DatabaseError
+
+logger = logging.getLogger(__name__)
+
+
+@schedule(
+    name="batch_feature_extraction_schedule",
+    cron_schedule="*/5 * * * *",
+    execution_timezone="UTC",
+    job=extract_features,
+    default_status=DefaultScheduleStatus.RUNNING,
+    description="Catches what the sensor missed: a full comparison of sessions and states, then up to max_batches. "
+    "Retries are the sensor's: a schedule launches runs of one job only, and those take a list of keys.",
+)
+def batch_feature_extraction_schedule(
+    context: ScheduleEvaluationContext, heimdall: Heimdall
+) -> list[RunRequest] | SkipReason:
+    """One tick; operators know its log lines from the Celery job."""
+    settings = heimdall.settings
+    logger.info(
+        "Starting batch feature extraction (batch_size=%d, max_batches=%d)",
+        settings.batch_size,
+        settings.max_batches,
+    )
+    try:
+        with heimdall.engine() as engine:
+            plan = plan_tick(context.instance, engine, settings, since=None, is_schedule=True)
+        logger.info("Found %d recordings without features", plan.num_sessions)
+        context.instance.report_runless_asset_event(coverage_event(heimdall))
+    except DatabaseError as error:
+        return SkipReason(f"{error.reason}: {error.message}")
+    logger.info("Queued %d feature extraction tasks", plan.num_sessions)
+    if not plan.batches:
+        return SkipReason("another planner is at work" if plan.is_busy else "nothing to plan")
+    return [run_request(batch, "schedule") for batch in plan.batches]

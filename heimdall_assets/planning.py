@@ -1,0 +1,148 @@
+"""Which sessions run next, in what order, in which batches: pure decisions over what db/ returns.
+
+Fresh sessions go first, yet a fixed share of every tick belongs to the oldest, so that a backlog moves however much
+arrives. Sessions that failed before have slots of their own and never take one from a healthy session.
+"""
+
+from __future__ import annotations
+
+import math
+import uuid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from uuid import UUID
+
+Lane = Literal["fresh", "backlog", "retry"]
+
+
+def priority(lane: Lane, origin: str) -> int:
+    """A batch's place in Dagster's queue: fresh sessions 10, what the schedule caught 0, retries and requests -10."""
+    if lane == "fresh" and origin == "sensor":
+        return 10
+    return 0 if origin in {"sensor", "schedule"} and lane != "retry" else -10
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A session that waits; ``is_registered``: Dagster knows its partition key already."""
+
+    session_id: UUID
+    is_registered: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Sessions for one run.
+
+    Attributes
+    ----------
+    batch_id : str
+        Lane and a UUID; the reservation, the run key and a tag of the run.
+    session_ids : tuple of UUID
+        In the order in which they run.
+    is_contiguous : bool
+        True: new partition keys, registered in this order, run as a range. False: scattered keys, run as a list.
+    lane : {"fresh", "backlog", "retry"}
+        The queue keeps a slot for fresh ones.
+    """
+
+    batch_id: str
+    session_ids: tuple[UUID, ...]
+    is_contiguous: bool
+    lane: Lane
+
+
+def choose(
+    newest: Sequence[Candidate], oldest: Sequence[Candidate], *, slots: int, oldest_share_percent: int
+) -> tuple[list[Candidate], list[Candidate]]:
+    """Share a tick's slots between the newest and the oldest sessions.
+
+    Parameters
+    ----------
+    newest, oldest : sequence of Candidate
+        The waiting sessions from either end, each at least ``slots`` long unless there are no more.
+    slots : int
+        How many sessions may be planned.
+    oldest_share_percent : int
+        In [0, 100]: this share of the slots, rounded up, goes to the oldest.
+
+    Returns
+    -------
+    tuple of list of Candidate
+        (newest first, oldest first): together at most ``slots``, none twice. Where everything fits, all are in
+        the first list.
+    """
+    if slots <= 0:
+        return [], []
+    if len(newest) < slots or {c.session_id for c in newest} == {c.session_id for c in oldest}:
+        return list(newest[:slots]), []
+    reserved = min(slots, math.ceil(slots * oldest_share_percent / 100))
+    old = list(oldest[:reserved])
+    taken = {c.session_id for c in old}
+    fresh = [c for c in newest if c.session_id not in taken][: slots - len(old)]
+    return fresh, old
+
+
+def make_batches(candidates: Iterable[Candidate], *, batch_size: int, lane: Lane) -> list[Batch]:
+    """Cut candidates into batches of one kind each, keeping their order.
+
+    New keys make ranges. Keys that Dagster knows make lists: their place in Dagster's order is given, and every gap
+    in a range would cost a run of its own.
+
+    Parameters
+    ----------
+    candidates : iterable of Candidate
+        In the order in which they should run.
+    batch_size : int
+        Most sessions in a batch.
+    lane : {"fresh", "backlog", "retry"}
+        See :class:`Batch`.
+    """
+    ordered = list(candidates)
+    new = [c.session_id for c in ordered if not c.is_registered]
+    known = [c.session_id for c in ordered if c.is_registered]
+    return [
+        Batch(f"{lane}-{uuid.uuid4()}", tuple(keys[start : start + batch_size]), is_contiguous, lane)
+        for keys, is_contiguous in ((new, True), (known, False))
+        for start in range(0, len(keys), batch_size)
+    ]
+
+
+def plan(
+    newest: Sequence[Candidate],
+    oldest: Sequence[Candidate],
+    retries: Sequence[Candidate],
+    *,
+    slots: int,
+    retry_slots: int,
+    batch_size: int,
+    oldest_share_percent: int,
+    hold_partial: bool = False,
+) -> list[Batch]:
+    """All batches of a tick: the newest, the oldest, then retries.
+
+    Parameters
+    ----------
+    newest, oldest, retries : sequence of Candidate
+        From ``db.work``.
+    slots, retry_slots : int
+        How many healthy and how many failed sessions may be planned; the one never eats into the other.
+    batch_size : int
+        Most sessions in a batch.
+    oldest_share_percent : int
+        See :func:`choose`.
+    hold_partial : bool
+        Leave out fresh batches that are not full: while others wait in the queue, a small one would gain nothing
+        and cost the start of a process, and by the next tick it may have grown.
+    """
+    fresh, old = choose(newest, oldest, slots=slots, oldest_share_percent=oldest_share_percent)
+    if hold_partial and not old:
+        fresh = fresh[: len(fresh) // batch_size * batch_size]
+    return [
+        *make_batches(fresh, batch_size=batch_size, lane="fresh"),
+        *make_batches(old, batch_size=batch_size, lane="backlog"),
+        *make_batches(retries[: max(0, retry_slots)], batch_size=batch_size, lane="retry"),
+    ]

@@ -1,0 +1,215 @@
+"""Child processes that live and die with this one: Dagster's webserver and daemon, with all that they start."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from typing import IO, TYPE_CHECKING, Self
+
+import psutil
+
+from heimdall_assets.embedded import dagster_environment, project_file
+from heimdall_assets.errors import HeimdallError, SettingError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+    from types import FrameType, TracebackType
+
+    from heimdall_assets.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+STOP_GRACE_S = 20.0
+"""How long processes may take to end by themselves before they are killed."""
+RESTART_DELAY_S = 2.0
+MAX_RESTARTS = 5
+
+
+class ProcessFailed(HeimdallError):
+    """A process that is needed ended; names its log."""
+
+    reason = "process_failed"
+
+
+class Processes:
+    """A set of child processes, each with its own log file and process group.
+
+    Parameters
+    ----------
+    environment : mapping
+        Of every process.
+    log_folder : Path
+        Where ``NAME.log`` is appended to.
+
+    Notes
+    -----
+    Install :func:`stop_signals` before starting any: a process that inherited SIGINT as ignored hands that on to
+    its children unless it has a handler of its own, and Dagster stops its helpers by SIGINT.
+    """
+
+    def __init__(self, environment: Mapping[str, str], log_folder: Path) -> None:
+        self._environment = dict(environment)
+        self._log_folder = log_folder
+        self._commands: dict[str, Sequence[str]] = {}
+        self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._restarts: dict[str, int] = {}
+        log_folder.mkdir(parents=True, exist_ok=True)
+
+    def start(self, name: str, command: Sequence[str]) -> None:
+        """Start a process under a name."""
+        self._commands[name] = command
+        with self._log(name) as log:
+            self._children[name] = subprocess.Popen(  # noqa: S603  # our own command lines
+                command,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def check(self) -> None:
+        """Start again what has ended.
+
+        Raises
+        ------
+        ProcessFailed
+            It ended too often.
+        """
+        for name, child in list(self._children.items()):
+            code = child.poll()
+            if code is None:
+                continue
+            _kill_group(child.pid)
+            self._restarts[name] = self._restarts.get(name, 0) + 1
+            if self._restarts[name] > MAX_RESTARTS:
+                raise ProcessFailed(f"{name} ended with code {code}, again and again: see {self.log_path(name)}")
+            logger.warning("%s ended with code %s: starting it again (log: %s)", name, code, self.log_path(name))
+            time.sleep(RESTART_DELAY_S)
+            self.start(name, self._commands[name])
+
+    def is_running(self, name: str) -> bool:
+        """True while the process has not ended."""
+        return self._children[name].poll() is None
+
+    def log_path(self, name: str) -> Path:
+        """Where the output of a process goes."""
+        return self._log_folder / f"{name}.log"
+
+    def stop(self) -> None:
+        """End all of them, and whatever they started: by SIGTERM, and by SIGKILL what does not listen."""
+        descendants = [process for child in self._children.values() for process in _descendants(child.pid)]
+        for child in self._children.values():
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(child.pid, signal.SIGTERM)
+        deadline = time.monotonic() + STOP_GRACE_S
+        for child in self._children.values():
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(max(0.1, deadline - time.monotonic()))
+        # What a child started after the first look is in its process group.
+        descendants += [process for child in self._children.values() for process in _descendants(child.pid)]
+        psutil.wait_procs(descendants, timeout=max(0.1, deadline - time.monotonic()))
+        for child in self._children.values():
+            _kill_group(child.pid)
+            child.wait()
+        for process in descendants:
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+        psutil.wait_procs(descendants, timeout=5)
+        self._children.clear()
+
+    def _log(self, name: str) -> IO[bytes]:
+        return self.log_path(name).open("ab")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+def dagster_processes(settings: Settings) -> Processes:
+    """A set for Dagster's processes, with the environment that they need; nothing is started yet."""
+    return Processes(dagster_environment(settings), settings.home / "logs")
+
+
+def start_daemon(processes: Processes) -> None:
+    """Start Dagster's daemon: sensor, schedule, run queue, backfills."""
+    workspace = str(project_file("workspace.yaml"))
+    processes.start("daemon", [sys.executable, "-m", "dagster._daemon", "run", "-w", workspace])
+
+
+def start_webserver(processes: Processes, *, host: str, port: int) -> None:
+    """Start Dagster's webserver.
+
+    Raises
+    ------
+    SettingError
+        The port is taken.
+    """
+    require_free_port(host, port)
+    workspace = str(project_file("workspace.yaml"))
+    processes.start(
+        "webserver", [sys.executable, "-m", "dagster_webserver", "-h", host, "-p", str(port), "-w", workspace]
+    )
+
+
+def require_free_port(host: str, port: int) -> None:
+    """Raise SettingError where nothing can listen on the address."""
+    try:
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, port))
+    except OSError as error:
+        raise SettingError(f"{host}:{port} cannot be listened on: {error.strerror or error}") from error
+
+
+@contextlib.contextmanager
+def stop_signals() -> Iterator[threading.Event]:
+    """SIGINT and SIGTERM set the event inside the block, also where SIGINT was inherited as ignored."""
+    stopped = threading.Event()
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        stopped.set()
+
+    previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stopped
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+
+
+def wait_until(
+    condition: Callable[[], bool], *, stopped: threading.Event, timeout_s: float, poll_s: float = 0.3
+) -> bool:
+    """Wait for a condition; False where the time ran out or a stop was asked for."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline and not stopped.is_set():
+        if condition():
+            return True
+        stopped.wait(poll_s)
+    return False
+
+
+def _descendants(pid: int) -> list[psutil.Process]:
+    try:
+        found: list[psutil.Process] = psutil.Process(pid).children(recursive=True)
+    except psutil.Error:
+        return []
+    return found
+
+
+def _kill_group(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)

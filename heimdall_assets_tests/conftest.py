@@ -1,0 +1,138 @@
+"""A real PostgreSQL for the whole run, a fresh database for every test that asks, and Dagster on the same server."""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from typing import TYPE_CHECKING
+
+import pytest
+import sqlalchemy as sa
+
+from heimdall_assets import embedded
+from heimdall_assets.db import migrate
+from heimdall_assets.db.engine import autocommit, create_database_if_missing, open_engine
+from heimdall_assets.db.urls import heimdall_url
+from heimdall_assets.settings import Settings, current_settings, load_settings
+from heimdall_assets_tests.factory import SessionFactory
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from sqlalchemy.engine import URL, Engine
+
+TEMPLATE = "template_heimdall"
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No HEIMDALL_ variable of the machine reaches a test, and no settings of one test the next."""
+    for name in Settings.model_fields:
+        monkeypatch.delenv(Settings.variable(name), raising=False)
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    current_settings.cache_clear()
+    yield
+    current_settings.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[URL]:
+    """The embedded PostgreSQL, with a template database at the newest revision."""
+    home = tmp_path_factory.mktemp("server")
+    settings = load_settings(home=home, database_url=None)
+    with embedded.database(settings):
+        url = heimdall_url(settings).set(database=TEMPLATE)
+        create_database_if_missing(url)
+        engine = open_engine(url)
+        migrate.upgrade(engine)
+        engine.dispose()
+        yield url
+
+
+@pytest.fixture(scope="session")
+def empty_database(server_url: URL) -> Iterator[URL]:
+    """Make databases that nobody has upgraded."""
+    return server_url
+
+
+def make_database(server_url: URL, template: str = TEMPLATE) -> URL:
+    """Create a database from a template; returns its URL."""
+    name = f"t{uuid.uuid4().hex[:12]}"
+    engine = open_engine(server_url.set(database="postgres"), pool_size=1)
+    with autocommit(engine) as connection:
+        connection.execute(sa.text(f"CREATE DATABASE {name} TEMPLATE {template}"))
+    engine.dispose()
+    return server_url.set(database=name)
+
+
+def drop_database(url: URL) -> None:
+    """Drop a test's database, whoever is still connected."""
+    engine = open_engine(url.set(database="postgres"), pool_size=1)
+    with autocommit(engine) as connection:
+        connection.execute(sa.text(f"DROP DATABASE IF EXISTS {url.database} WITH (FORCE)"))
+    engine.dispose()
+
+
+@pytest.fixture
+def database_url(server_url: URL) -> Iterator[URL]:
+    """A database of the test's own, at the newest revision, without rows."""
+    url = make_database(server_url)
+    yield url
+    drop_database(url)
+
+
+@pytest.fixture
+def settings(database_url: URL, tmp_path: Path) -> Settings:
+    """Settings with the test's database and an IQ root below its folder."""
+    return settings_for(database_url, tmp_path)
+
+
+def settings_for(database_url: URL, folder: Path, **more: object) -> Settings:
+    """Settings of a database, with everything else below a folder."""
+    root = folder / "iq"
+    root.mkdir(exist_ok=True)
+    return load_settings(
+        database_url=database_url.render_as_string(hide_password=False),
+        home=folder / "home",
+        iq_root=str(root),
+        retry_base_seconds=0.2,
+        retry_max_seconds=1.0,
+        workers=2,
+        **more,
+    )
+
+
+@pytest.fixture
+def engine(settings: Settings) -> Iterator[Engine]:
+    """Engine of the test's database."""
+    engine = open_engine(heimdall_url(settings), pool_size=8)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def factory(engine: Engine, settings: Settings) -> SessionFactory:
+    """Makes recording sessions in the test's database."""
+    return SessionFactory(engine, settings)
+
+
+@pytest.fixture
+def environment(settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """The settings as environment variables, and a Dagster home with the project's dagster.yaml; its path."""
+    for name, value in environment_of(settings, tmp_path).items():
+        monkeypatch.setenv(name, value)
+    current_settings.cache_clear()
+    return tmp_path / "dagster"
+
+
+def environment_of(settings: Settings, folder: Path) -> dict[str, str]:
+    """HEIMDALL_ variables and DAGSTER_HOME for processes that are to use the settings."""
+    home = folder / "dagster"
+    home.mkdir(exist_ok=True)
+    shutil.copyfile(embedded.project_file("dagster.yaml"), home / "dagster.yaml")
+    names = ("database_url", "home", "iq_root", "retry_base_seconds", "retry_max_seconds", "workers", "batch_size")
+    return {
+        "DAGSTER_HOME": str(home),
+        **{Settings.variable(name): str(getattr(settings, name)) for name in names},
+    }
