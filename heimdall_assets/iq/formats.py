@@ -9,13 +9,13 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from heimdall_assets.errors import EmptyRecording, UnknownFormat
-from heimdall_assets.iq import kiwi, npy, raw, wav
+from heimdall_assets.iq import kiwi, npy, raw, sigmf, wav
 
 if TYPE_CHECKING:
     from heimdall_assets.iq.header import Format, Hints
     from heimdall_assets.iq.sources import ByteSource
 
-FORMATS: tuple[Format, ...] = (npy.FORMAT, kiwi.FORMAT, wav.FORMAT, *raw.FORMATS)
+FORMATS: tuple[Format, ...] = (npy.FORMAT, kiwi.FORMAT, wav.FORMAT, *sigmf.FORMATS, *raw.FORMATS)
 """In the order in which content is asked; the first that recognizes it reads it."""
 
 HEAD_BYTES = 512
@@ -48,6 +48,7 @@ def find_format(source: ByteSource, hints: Hints) -> Format:
     if not named:
         known = ", ".join(entry.name for entry in FORMATS)
         raise UnknownFormat(f"{source.name} is of no known format: {said}, and its content does not tell ({known})")
-    if named[0].recognizes is not None:
+    silent = [entry for entry in named if entry.recognizes is None]
+    if not silent:
         raise UnknownFormat(f"{source.name} is not {named[0].name}, though {said}: its content does not look like it")
-    return named[0]
+    return silent[0]

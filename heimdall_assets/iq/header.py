@@ -51,6 +51,8 @@ class Header:
         None where the file does not say.
     start_time : datetime or None
         UTC time of the first sample.
+    others : tuple of ByteSource
+        Further sources that were opened for reading; closed with the first, and part of its size and etag.
     """
 
     format: str
@@ -59,6 +61,7 @@ class Header:
     sample_rate_hz: float | None = None
     center_frequency_hz: float | None = None
     start_time: datetime | None = None
+    others: tuple[ByteSource, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

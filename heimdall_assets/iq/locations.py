@@ -112,8 +112,12 @@ def confine(path: Path, roots: Sequence[Path], location: str | None = None) -> P
     shown = repr(location if location is not None else str(path))
     try:
         resolved = Path(os.path.realpath(path))
+        # Behind a loop of links realpath gives up and leaves the rest unresolved, links included.
+        settled = resolved == Path(os.path.realpath(resolved))
     except OSError as error:
         raise LocationRefused(f"{shown} is refused: {error.strerror}") from error
+    if not settled:
+        raise LocationRefused(f"{shown} is refused: its links lead in a circle")
     if not any(resolved.is_relative_to(root) for root in roots):
         raise LocationRefused(f"{shown} is refused: it lies outside of the folders that IQ is read from")
     return resolved

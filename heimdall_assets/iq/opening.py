@@ -45,26 +45,26 @@ class IQFile:
     start_time : datetime or None
         UTC time of the first sample.
     size_bytes : int
-        Size of the file.
+        Size of the file, or of the files together.
     etag : str
-        Changes when the file does.
+        Changes when a file does.
     """
 
     def __init__(self, source: ByteSource, hints: Hints) -> None:
-        self._source = source
         try:
             header = find_format(source, hints).read_header(source, hints)
         except BaseException:
             source.close()
             raise
+        self._sources = (source, *header.others)
         self._read = header.read
         self.format = header.format
         self.num_samples = header.num_samples
         self.sample_rate_hz: float | None = header.sample_rate_hz or hints.get("sample_rate_hz")
         self.center_frequency_hz: float | None = header.center_frequency_hz or hints.get("center_frequency_hz")
         self.start_time: datetime | None = header.start_time
-        self.size_bytes = source.size_bytes
-        self.etag = source.etag
+        self.size_bytes = sum(each.size_bytes for each in self._sources)
+        self.etag = "+".join(sorted(each.etag for each in self._sources))
 
     def read(self, start: int, count: int) -> NDArray[np.complex64]:
         """Samples [start, start + count); fewer, or none, at the end of the file.
@@ -105,7 +105,8 @@ class IQFile:
 
     def close(self) -> None:
         """Close the file; a second call does nothing."""
-        self._source.close()
+        for source in self._sources:
+            source.close()
 
     def __enter__(self) -> Self:
         return self

@@ -28,12 +28,14 @@ if TYPE_CHECKING:
 
 MISSING = {errno.ENOENT, errno.ENOTDIR}
 IMPOSSIBLE = {errno.ELOOP, errno.ENAMETOOLONG, errno.EILSEQ}
+FOLDER_FLAGS = os.O_DIRECTORY | os.O_CLOEXEC | getattr(os, "O_PATH", os.O_RDONLY)
 KINDS = {
     stat.S_IFDIR: "a directory",
     stat.S_IFIFO: "a FIFO",
     stat.S_IFSOCK: "a socket",
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
+    stat.S_IFLNK: "a link",
 }
 
 
@@ -100,7 +102,7 @@ class LocalFile:
         self._roots = roots
         self._descriptor: int | None = None
         try:
-            status = self._open(confine(path, roots) if roots is not None else path)
+            status = self._open()
         except OSError as error:
             self.close()
             raise _translated(error, path) from error
@@ -113,12 +115,30 @@ class LocalFile:
         self.etag = f"{status.st_mtime_ns}-{status.st_size}"
         self.modified_at = _datetime(status.st_mtime)
 
-    def _open(self, path: Path) -> os.stat_result:
+    def _open(self) -> os.stat_result:
+        if self._roots is None:
+            return self._open_in(None, self._path)
+        resolved = confine(self._path, self._roots)
+        root = next(root for root in self._roots if resolved.is_relative_to(root))
+        *folders, name = resolved.relative_to(root).parts or (".",)
+        # A resolved path has no links. Going down folder by folder and refusing links keeps it so, whatever is
+        # swapped in meanwhile.
+        folder = os.open(root, FOLDER_FLAGS)
+        try:
+            for part in folders:
+                parent, folder = folder, os.open(part, FOLDER_FLAGS | os.O_NOFOLLOW, dir_fd=folder)
+                os.close(parent)
+            return self._open_in(folder, name)
+        finally:
+            os.close(folder)
+
+    def _open_in(self, folder: int | None, name: str | Path) -> os.stat_result:
+        """Open a file, by its name in an open folder or by its whole path."""
         # Looking before opening keeps devices from being touched; looking again afterwards closes the gap in which
         # the file could have been replaced; O_NONBLOCK keeps a FIFO in that gap from stopping the process.
-        self._check(path.stat())
+        self._check(os.stat(name, dir_fd=folder, follow_symlinks=folder is None))
         flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
-        self._descriptor = os.open(path, flags | (0 if self._roots is None else os.O_NOFOLLOW))
+        self._descriptor = os.open(name, flags | (0 if folder is None else os.O_NOFOLLOW), dir_fd=folder)
         status = os.fstat(self._descriptor)
         self._check(status)
         return status

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
+import json
 import struct
+import tarfile
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -124,3 +127,21 @@ def kiwi(
 def auxi(center_hz: int = 145_500_000, start: tuple[int, ...] = (2024, 3, 2, 5, 12, 34, 56, 789)) -> bytes:
     """Body of an auxi chunk as SpectraVue and its successors write it."""
     return struct.pack("<8H8H", *start, *start) + struct.pack("<9I", center_hz, 2_400_000, *[0] * 7) + bytes(96)
+
+
+def sigmf_meta(facts: dict[str, Any], **capture: Any) -> bytes:
+    """A .sigmf-meta with one capture; cf32_le unless ``facts`` say otherwise."""
+    first = {"core:sample_start": 0, **{f"core:{key}": value for key, value in capture.items()}}
+    whole = {"core:datatype": "cf32_le", "core:version": "1.0.0", **facts}
+    return json.dumps({"global": whole, "captures": [first], "annotations": []}).encode()
+
+
+def tar(files: dict[str, bytes], form: int = tarfile.PAX_FORMAT) -> bytes:
+    """An uncompressed tar archive of these files."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=form) as made:
+        for name, content in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            made.addfile(entry, io.BytesIO(content))
+    return buffer.getvalue()

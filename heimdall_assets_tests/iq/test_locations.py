@@ -81,6 +81,14 @@ def test_a_link_that_leaves_the_root_is_refused_wherever_it_stands(root: Path, t
             resolve_location(location, root)
 
 
+@pytest.mark.parametrize("location", ["loop/../link/passwd", "loop/../link", "session/../loop/../link/passwd"])
+def test_a_loop_of_links_hides_no_link_that_leaves_the_root(root: Path, location: str) -> None:
+    (root / "loop").symlink_to("loop")
+    (root / "link").symlink_to("/etc")
+    with pytest.raises(LocationRefused, match="links lead in a circle"):
+        resolve_location(location, root)
+
+
 def test_dot_dot_behind_a_link_counts_from_where_the_link_leads(root: Path, tmp_path: Path) -> None:
     (tmp_path / "extra" / "deep").mkdir()
     (root / "link").symlink_to(tmp_path / "extra" / "deep")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import tracemalloc
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,9 +24,6 @@ from heimdall_assets.iq.opening import PIECE
 from heimdall_assets.records import IQRecording
 from heimdall_assets.settings import Settings, load_settings
 from heimdall_assets_tests.iq.builders import MemorySource, components, expected
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 VALUES = components(1000, "<f4")
 
@@ -179,19 +177,43 @@ class TestLocations:
             with pytest.raises(LocationRefused, match=location.replace(".", r"\.")):
                 open_location(location, settings)
 
+    @pytest.mark.parametrize("swapped", ["a", "a/b", "a/b/rx.cf32"])
     def test_a_link_swapped_in_after_the_check_is_not_followed(
-        self, settings: Settings, path: Path, monkeypatch: pytest.MonkeyPatch
+        self, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, swapped: str
     ) -> None:
-        honest = os.open
+        for folder in (tmp_path / "a" / "b", tmp_path.parent / f"{tmp_path.name}-outside" / "b"):
+            folder.mkdir(parents=True)
+            (folder / "rx.cf32").write_bytes(b"outside!" if "outside" in str(folder) else b"inside!!")
+        honest, victim = os.path.realpath, tmp_path / swapped
+        looks: list[str] = []
+        outside = tmp_path.parent / f"{tmp_path.name}-outside" / Path(swapped).relative_to("a")
 
-        def swap_first(name: Path, flags: int) -> int:
-            path.unlink()
-            path.symlink_to("/etc/passwd")
-            return honest(name, flags)
+        def swap_afterwards(path: Path) -> str:
+            resolved = honest(path)
+            if Path(resolved).name == "rx.cf32":
+                looks.append(resolved)
+                if len(looks) == 2:  # the last look at the links
+                    victim.rename(tmp_path / "moved")
+                    victim.symlink_to(outside)
+            return resolved
 
-        monkeypatch.setattr(os, "open", swap_first)
-        with pytest.raises(LocationRefused, match="cannot be a file: Too many levels of symbolic links"):
-            open_location("rx.cf32", settings)
+        monkeypatch.setattr(os.path, "realpath", swap_afterwards)
+        with pytest.raises((LocationRefused, RecordingNotFound), match=r"is a link|does not exist"):
+            open_location("a/b/rx.cf32", settings)
+        assert victim.is_symlink()
+
+    def test_a_folder_that_may_be_entered_but_not_listed_serves(self, settings: Settings, tmp_path: Path) -> None:
+        (tmp_path / "drop").mkdir()
+        VALUES.tofile(tmp_path / "drop" / "rx.cf32")
+        (tmp_path / "drop").chmod(0o311)
+        with open_location("drop/rx.cf32", settings) as recording:
+            assert recording.num_samples == 1000
+
+    @pytest.mark.parametrize("location", [".", "folder", "folder/."])
+    def test_a_folder_is_refused(self, settings: Settings, tmp_path: Path, location: str) -> None:
+        (tmp_path / "folder").mkdir()
+        with pytest.raises(LocationRefused, match="is a directory"):
+            open_location(location, settings)
 
     def test_the_limits_of_settings_and_hint_both_hold(self, settings: Settings, path: Path) -> None:
         with path.open("ab") as file:

@@ -53,8 +53,10 @@ def test_unambiguous_suffixes_tell_the_format(name: str, format_name: str) -> No
     assert IQFile(MemorySource(bytes(16), name), {}).format == format_name
 
 
-def test_no_two_formats_share_a_name_or_a_raw_suffix() -> None:
-    names = [name for entry in FORMATS for name in (entry.name, *entry.aliases)]
-    suffixes = [suffix for entry in FORMATS if entry.recognizes is None for suffix in entry.suffixes]
+def test_no_two_formats_that_content_cannot_tell_share_a_name_or_a_suffix() -> None:
+    silent = [entry for entry in FORMATS if entry.recognizes is None]
+    names = [name for entry in silent for name in (entry.name, *entry.aliases)]
+    suffixes = [suffix for entry in silent for suffix in entry.suffixes]
+    assert len({entry.name for entry in FORMATS}) == len(FORMATS)
     assert len(set(names)) == len(names)
     assert len(set(suffixes)) == len(suffixes)

@@ -128,10 +128,10 @@ class TestRefusals:
     ) -> None:
         honest = os.open
 
-        def swap_first(name: Path, flags: int) -> int:
+        def swap_first(name: Path, flags: int, dir_fd: int | None = None) -> int:
             path.unlink()
             os.mkfifo(path)
-            return honest(name, flags)
+            return honest(name, flags, dir_fd=dir_fd)
 
         monkeypatch.setattr(os, "open", swap_first)
         with pytest.raises(LocationRefused, match="is a FIFO"):
@@ -145,7 +145,7 @@ class TestRefusals:
     def test_what_the_store_refuses_is_tried_again_later(
         self, path: Path, monkeypatch: pytest.MonkeyPatch, error: OSError, expected: str
     ) -> None:
-        def refuse(*_: object) -> int:
+        def refuse(*_: object, **__: object) -> int:
             raise error
 
         monkeypatch.setattr(os, "open", refuse)
