@@ -63,9 +63,8 @@ def fit_clock(numbers: NDArray[np.int64], stamps: NDArray[np.void], nominal_s: f
     MalformedRecording
         The stamps run steadily, but at another rate.
     """
-    sound = (stamps["nanosecond"] < 10**9) & (stamps["second"] < 604_800) & (stamps["age_s"] < NO_FIX)
-    fresh = sound & (stamps["age_s"] <= FRESH_SECONDS)
-    usable = np.flatnonzero(fresh if fresh.sum() >= 2 else sound)
+    fresh = stamps["age_s"] <= FRESH_SECONDS
+    usable = np.flatnonzero(fresh if fresh.sum() >= 2 else stamps["age_s"] < NO_FIX)
     if len(usable) < 2:
         return None
     number = numbers[usable]

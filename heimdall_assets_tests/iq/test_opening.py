@@ -202,6 +202,21 @@ class TestLocations:
             open_location("a/b/rx.cf32", settings)
         assert victim.is_symlink()
 
+    def test_a_link_swapped_in_between_look_and_open_is_not_followed(
+        self, settings: Settings, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        honest = os.open
+
+        def swap_first(name: str | Path, flags: int, dir_fd: int | None = None) -> int:
+            if name == "rx.cf32":
+                path.unlink()
+                path.symlink_to("/etc/passwd")
+            return honest(name, flags, dir_fd=dir_fd)
+
+        monkeypatch.setattr(os, "open", swap_first)
+        with pytest.raises(LocationRefused, match="cannot be a file: Too many levels of symbolic links"):
+            open_location("rx.cf32", settings)
+
     def test_a_folder_that_may_be_entered_but_not_listed_serves(self, settings: Settings, tmp_path: Path) -> None:
         (tmp_path / "drop").mkdir()
         VALUES.tofile(tmp_path / "drop" / "rx.cf32")
