@@ -135,8 +135,8 @@ def _start(home: Path) -> Any:
         server.ensure_postgres_running()
     except (subprocess.SubprocessError, OSError, RuntimeError, AssertionError) as error:
         log = data / "log"
-        tail = " | ".join(log.read_text(errors="replace").splitlines()[-3:]) if log.exists() else str(error)
-        raise DatabaseUnavailable(f"the embedded PostgreSQL under {data} does not start: {tail}") from error
+        tail = " | ".join(log.read_text(errors="replace").splitlines()[-3:]) if log.exists() else ""
+        raise DatabaseUnavailable(f"the embedded PostgreSQL under {data} does not start: {tail or error}") from error
     _guard_socket(server.get_postmaster_info().socket_dir, data)
     return server
 

@@ -46,6 +46,7 @@ NAMESPACE = uuid.UUID("6f0f5d2e-7f0b-5c55-9a5e-1d0f6f7a2c11")
 STATIONS_FILE = "stations.json"
 INGESTED_FOLDER = "ingested"
 COPY_BUFFER = 1 << 20
+SIGMF_PAIR = (".sigmf-meta", ".sigmf-data")
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +123,7 @@ def ingest(
         try:
             description = _describe(path, stations_file)
             yield _ingest_one(str(path), description, engine, settings, root)
-        except (RecordingError, MalformedRecording) as error:
+        except RecordingError as error:
             yield Ingested(str(path), None, error=error)
 
 
@@ -295,9 +296,19 @@ def _duration_s(probed: _Probed, settings: Settings) -> float | None:
     return probed.num_samples / (probed.sample_rate_hz or settings.default_sample_rate_hz)
 
 
+def _parts(path: Path) -> list[Path]:
+    """The files that make up a recording: a SigMF pair is two, everything else one."""
+    if path.suffix not in SIGMF_PAIR:
+        return [path]
+    return [part for suffix in SIGMF_PAIR if (part := path.with_suffix(suffix)).is_file()]
+
+
 def _digest(path: Path) -> str:
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
+    parts = []
+    for part in _parts(path):
+        with part.open("rb") as handle:
+            parts.append(hashlib.file_digest(handle, "sha256").hexdigest())
+    return parts[0] if len(parts) == 1 else hashlib.sha256("".join(parts).encode()).hexdigest()
 
 
 def _writable_root(settings: Settings) -> Path:
@@ -317,11 +328,12 @@ def _place(probed: _Probed, root: Path) -> str:
     source = probed.path.resolve()
     if source.is_relative_to(root):
         return str(source.relative_to(root))
-    # A column of 512 characters holds it; the suffix tells raw formats apart.
-    target = Path(INGESTED_FOLDER) / probed.digest[:2] / f"{probed.digest[:32]}-{source.name[-120:]}"
-    if not (root / target).exists():
-        _copy(source, root / target)
-    return str(target)
+    # The name stays as it is: recorders write frequency and time into it, and raw formats are told by suffix.
+    folder = Path(INGESTED_FOLDER) / probed.digest[:2] / probed.digest[2:34]
+    for part in _parts(source):
+        if not (root / folder / part.name).exists():
+            _copy(part, root / folder / part.name)
+    return str(folder / source.name)
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -332,6 +344,9 @@ def _copy(source: Path, target: Path) -> None:
         with os.fdopen(descriptor, "wb") as out, source.open("rb") as handle:
             shutil.copyfileobj(handle, out, COPY_BUFFER)
         Path(partial).chmod(0o644)
+        # A KiwiSDR file without a date in its name takes its GPS week from its time of modification.
+        status = source.stat()
+        os.utime(partial, ns=(status.st_atime_ns, status.st_mtime_ns))
         Path(partial).replace(target)
     except BaseException:
         Path(partial).unlink(missing_ok=True)

@@ -57,7 +57,12 @@ class SessionFactory:
         (self.root / TRUNCATED).write_bytes(whole[: len(whole) // 2])
 
     def add(
-        self, locations: Sequence[str | None] = (GOOD,) * 3, *, minutes: float = 0.0, status: str = "completed", **more: Any
+        self,
+        locations: Sequence[str | None] = (GOOD,) * 3,
+        *,
+        minutes: float = 0.0,
+        status: str = "completed",
+        **more: Any,
     ) -> uuid.UUID:
         """Add one session with a measurement a location.
 

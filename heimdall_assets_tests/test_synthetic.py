@@ -413,8 +413,6 @@ def test_a_receiver_beyond_the_guard_time_is_refused() -> None:
 
 def test_a_receiver_at_the_foot_of_the_mast_is_refused() -> None:
     source = transmitter("cw")
-    near = replace(
-        RECEIVERS[0], latitude=source.latitude, longitude=source.longitude, altitude_m=source.altitude_m
-    )
+    near = replace(RECEIVERS[0], latitude=source.latitude, longitude=source.longitude, altitude_m=source.altitude_m)
     with pytest.raises(SettingError, match=r"distance_m=0 from Monte Beigua to Giaveno is not allowed"):
         reception(source, near, seed=1)

@@ -75,7 +75,8 @@ def plan_tick(
     settings : Settings
         Batch size and count, shares, retry rule.
     since : datetime or None
-        Discover only sessions touched after this; None: all.
+        Discover only sessions touched after this; None: all. In a small database always all: then sessions whose
+        time stamps lie in the past need not wait for the schedule.
     is_schedule : bool
         The schedule plans up to ``max_batches`` whatever is in flight, but only ranges, since its runs are all of
         one job; the sensor fills up to that number.
@@ -88,6 +89,8 @@ def plan_tick(
     with planner_lock(engine) as connection:
         if connection is None:
             return Plan(is_busy=True)
+        if states.is_small(connection):
+            since = None
         result = Plan(discovered=states.discover(connection, since=since))
         result.recovered = len(states.recover_lost(connection, retry_rule(settings)))
         in_flight, is_queue_waiting = _take_back(instance, connection, settings)
