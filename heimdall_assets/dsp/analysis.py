@@ -9,9 +9,10 @@ import numpy as np
 
 from heimdall_assets.dsp.chunks import ChunkReader
 from heimdall_assets.dsp.features import FEATURES
-from heimdall_assets.dsp.kernel import Rows, measure
+from heimdall_assets.dsp.kernel import measure
 from heimdall_assets.dsp.notes import describe
 from heimdall_assets.dsp.request import Request
+from heimdall_assets.dsp.rows import Rows
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -110,10 +111,11 @@ def analyze(
         rows, passband = measure(chunks, reader.grid, request.false_alarm_probability, passband, may_estimate=not parts)
         parts.append(rows.scaled(power_scale))
     rows = Rows.concatenate(parts)
-    features = {feature.name: _aggregate(feature.values(rows)) for feature in FEATURES}
+    values = {feature.name: feature.values(rows) for feature in FEATURES}
+    features = {name: _aggregate(column) for name, column in values.items()}
     for name in ("rssi_dbm", "noise_floor_dbm", "psd_dbm_per_hz"):
         features[name] = _shifted(features[name], request.calibration_db)
-    return Figures(features, describe(rows, request, reader, passband, features))
+    return Figures(features, describe(rows, request, reader, passband, values))
 
 
 def extract_features(

@@ -25,6 +25,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from heimdall_assets.dsp.grid import Grid
     from heimdall_assets.dsp.transform import Chunks, Column, Spectrum
 
@@ -35,8 +37,8 @@ MIN_DECIMATED = 256
 """Fewest sums of neighbouring samples that the interpolation works on."""
 
 
-def carrier_bins(chunks: Chunks, spectrum: Spectrum, grid: Grid) -> Column:
-    """Estimate each chunk's carrier.
+def carrier_bins(chunks: Chunks, spectrum: Spectrum, grid: Grid, rows: NDArray[np.intp]) -> Column:
+    """Estimate the carrier of some chunks.
 
     Parameters
     ----------
@@ -46,23 +48,24 @@ def carrier_bins(chunks: Chunks, spectrum: Spectrum, grid: Grid) -> Column:
         Their spectrum, for the peak.
     grid : Grid
         Bins and bands.
+    rows : ndarray of int, shape (rows,)
+        The chunks that are asked for.
 
     Returns
     -------
-    ndarray, shape (chunks,)
+    ndarray, shape (rows,)
         Frequency in bins from the centre frequency, within half a bin of [-num_bins / 2, num_bins / 2).
     """
     size = grid.num_bins
-    rows = np.arange(len(chunks))
-    strongest = np.abs(spectrum.peak_bins[:, 1:4]).argmax(axis=1)  # the window may have shifted the peak by one bin
+    strongest = np.abs(spectrum.peak_bins[rows, 1:4]).argmax(axis=1)  # the window may have shifted the peak by one bin
     lower, middle, upper = (spectrum.peak_bins[rows, strongest + step] for step in range(3))
     curvature = 2 * middle - lower - upper
     flat = curvature == 0
     ratio = np.real((lower - upper) / np.where(flat, 1, curvature))
     slope = np.tan(np.pi / size) / (np.pi / size)
     fraction = np.arctan(np.clip(slope * ratio, -1, 1) * np.pi / size) * size / np.pi
-    start = spectrum.peak + (strongest - 1) + grid.first_bin + np.where(flat, 0, fraction)
-    return _interpolate(chunks[:, :size], start)
+    start = spectrum.peak[rows] + (strongest - 1) + grid.first_bin + np.where(flat, 0, fraction)
+    return _interpolate(chunks[rows, :size], start)
 
 
 def _interpolate(samples: Chunks, start: Column) -> Column:
@@ -75,7 +78,7 @@ def _interpolate(samples: Chunks, start: Column) -> Column:
     factor = _decimation(size)
     cycles = start[:, np.newaxis] / size
     within = np.exp(-2j * np.pi * cycles * np.arange(factor)).astype(np.complex64)
-    sums = np.matmul(samples.reshape(len(samples), -1, factor), within[:, :, np.newaxis])[:, :, 0]
+    sums = np.matmul(samples.reshape(len(samples), size // factor, factor), within[:, :, np.newaxis])[:, :, 0]
     time = np.arange(0, size, factor)
     mixed = sums * np.exp(-2j * np.pi * np.mod(cycles * time, 1))
     half_bin = np.exp(-1j * np.pi * time / size)

@@ -2,9 +2,10 @@
 
 A chunk of noise alone is called a signal with a set probability, whatever the noise level is: constant false
 alarm rate (CFAR; S. M. Kay, Fundamentals of Statistical Signal Processing, volume II: Detection Theory, 1998).
-In white noise of power n0 a bin, a bin's power is exponential with mean n0, and the mean of w bands is close to a
-Gamma variable. A line shows best in its bin, a modulated signal in a window of its width; so single bins and
-windows of 1, 4, 16 and 64 bands are tested, and the probability is shared among all these tests (Bonferroni).
+In white noise of power n0 a bin, a bin's power is exponential with mean n0, and the mean of neighbouring bins has a
+known distribution too (:func:`~heimdall_assets.dsp.noise.hann_mean_threshold`). A line shows best in its bin, a
+modulated signal in a window of its width; so single bins and windows of 1, 4, 16 and 64 bands are tested, and the
+probability is shared among all these tests (Bonferroni).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from heimdall_assets.dsp.noise import gamma_threshold
+from heimdall_assets.dsp.noise import HANN_VARIANCE, hann_mean_threshold
 
 if TYPE_CHECKING:
     from heimdall_assets.dsp.grid import Grid
@@ -29,6 +30,10 @@ WINDOWS = (1, 4, 16, 64)
 MIN_POSITIONS = 8
 """A window is used only if this many fit side by side."""
 
+GUARDS = (2, 4, 8, 16, 32)
+GUARDED_WIDTHS = 8
+"""Bands that are added to either side of runs of 8 times as many."""
+
 
 @dataclass(frozen=True, slots=True)
 class Detection:
@@ -41,7 +46,7 @@ class Detection:
     line : ndarray of bool, shape (chunks,)
         True where the strongest bin alone is enough.
     support : ndarray of bool, shape (chunks, bands)
-        Bands that hold signal, one band of guard to either side included.
+        Bands that hold signal, guard bands to either side included.
     single : ndarray of bool, shape (chunks,)
         True where nothing but one line was found.
     """
@@ -89,15 +94,14 @@ def detect(
     ratio = bands / noise[:, np.newaxis]
     windows = [width for width in WINDOWS if count // width >= MIN_POSITIONS]
     share = false_alarm_probability / (len(windows) + 1)
-    # the floor is itself an estimate from `cells` independent powers
-    cells = count * grid.band_shape
-    line_threshold = -np.log(share / (count * grid.bins_per_band)) * (1 + 1 / np.sqrt(cells))
+    floor_deviation = np.sqrt(HANN_VARIANCE / (count * grid.bins_per_band))  # the floor is itself an estimate
+    line_threshold = -np.log(share / (count * grid.bins_per_band)) * (1 + floor_deviation)
     margin = peak_power / noise / line_threshold
     line = margin > 1
     support = np.zeros(bands.shape, bool)
     support[line, peak_band[line]] = True
     for width in windows:
-        threshold = gamma_threshold(grid.band_shape * width, share / count) * (1 + 2 / np.sqrt(cells))
+        threshold = hann_mean_threshold(grid.bins_per_band * width, share / count) * (1 + 2 * floor_deviation)
         # what a narrower window explained counts as noise here, or a line would smear into every window over it
         left = np.where(widened(support), 1.0, ratio)
         means = _sliding_sums(left, width) / width
@@ -106,10 +110,10 @@ def detect(
         if found.any():
             support |= _covered(found, width, count) & (ratio > 1) | _covered(found, width, count, width // 4)
     single = line & (support.sum(axis=1) == 1)
-    raised = ratio > 1 + 1.5 / np.sqrt(grid.band_shape)
+    raised = ratio > 1 + 1.5 * np.sqrt(HANN_VARIANCE / grid.bins_per_band)
     for _ in range(3):
         support |= widened(support) & raised
-    return Detection(margin, line, widened(support), single)
+    return Detection(margin, line, guarded(support), single)
 
 
 def widened(support: Mask) -> Mask:
@@ -118,6 +122,24 @@ def widened(support: Mask) -> Mask:
     wider[:, 1:] |= support[:, :-1]
     wider[:, :-1] |= support[:, 1:]
     return wider
+
+
+def guarded(support: Mask) -> Mask:
+    """Add to either side of every run one band, or about an eighth of its width if that is more.
+
+    The flanks of a weak signal are too weak to be found, and hold some percent of its power.
+    """
+    runs = widened(support)
+    result = runs.copy()
+    for guard in GUARDS:
+        width = GUARDED_WIDTHS * guard
+        if width > runs.shape[1]:
+            break
+        whole = _sliding_sums(runs.astype(np.float64), width) == width
+        if not whole.any():
+            break
+        result |= _covered(whole, width, runs.shape[1], -guard)
+    return result
 
 
 def _sliding_sums(values: NDArray[np.float64], width: int) -> NDArray[np.float64]:
@@ -131,10 +153,12 @@ def _sliding_sums(values: NDArray[np.float64], width: int) -> NDArray[np.float64
 
 
 def _covered(found: Mask, width: int, count: int, trim: int = 0) -> Mask:
-    """Return the bands that a window in ``found`` covers, less ``trim`` bands at either end of each window."""
+    """Return the bands that a window in ``found`` covers, less ``trim`` bands (more, if negative) at either end."""
     positions = found.shape[1]
-    edges = np.zeros((len(found), count + 1), np.int32)
-    edges[:, trim : trim + positions] += found
-    edges[:, width - trim : width - trim + positions] -= found
-    covered: Mask = np.cumsum(edges, axis=1)[:, :count] > 0
+    margin = max(0, -trim)
+    edges = np.zeros((len(found), count + 1 + 2 * margin), np.int32)
+    start, stop = margin + trim, margin + width - trim
+    edges[:, start : start + positions] += found
+    edges[:, stop : stop + positions] -= found
+    covered: Mask = np.cumsum(edges, axis=1)[:, margin : margin + count] > 0
     return covered

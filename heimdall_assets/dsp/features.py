@@ -14,7 +14,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from heimdall_assets.dsp.kernel import Rows
+    from heimdall_assets.dsp.rows import Rows
     from heimdall_assets.dsp.transform import Column
 
 CARRIER_SHARE = 0.55
@@ -62,6 +62,15 @@ def has_carrier(rows: Rows) -> bool:
     return bool(present.any()) and float(np.median(rows.line_share[present])) > CARRIER_SHARE
 
 
+def why_null(feature: Feature, rows: Rows) -> str:
+    """Return the reason for a feature that no chunk defines, the most specific one that applies."""
+    if NO_SIGNAL in feature.null_when and not (rows.is_present > 0).any():
+        return NO_SIGNAL
+    if NO_FLOOR in feature.null_when and not (rows.is_resolved > 0).any():
+        return NO_FLOOR
+    return NO_POWER if feature.name == "snr_db" else feature.null_when
+
+
 def _decibel(power: Column) -> Column:
     with np.errstate(divide="ignore", invalid="ignore"):
         decibel: Column = np.where(power > 0, 10 * np.log10(power), np.nan)
@@ -106,7 +115,7 @@ FEATURES: tuple[Feature, ...] = (
         "dB",
         "Signal power over the power of the white noise in the band that is analysed.",
         "Total power less the noise floor; below -3 dB the noise-subtracted sum over the bands that hold signal.",
-        f"{NO_SIGNAL}; or {NO_FLOOR}",
+        f"{NO_SIGNAL}; or {NO_FLOOR}; or {NO_POWER}",
         _snr_db,
     ),
     Feature(

@@ -19,14 +19,6 @@ BANDS_WANTED = 1250
 MIN_BINS_PER_BAND = 8
 MAX_BINS_PER_BAND = 64
 
-HANN_POWER_CORRELATION = 1 + 2 * (4 / 9 + 1 / 36)
-"""Sum of the correlations of Hann-windowed power over neighbouring bins, 1.944.
-
-White noise under a Hann window, whose spectrum is (-1/2, 1, -1/2), has amplitude correlations 2/3 and 1/6 at a
-distance of one and two bins, and none farther; the powers correlate with the squares of these. A mean of nu bins
-therefore varies like a mean of nu / 1.944 independent ones.
-"""
-
 
 @dataclass(frozen=True, slots=True)
 class Grid:
@@ -64,11 +56,6 @@ class Grid:
     def first_bin(self) -> int:
         """Bin number of the lowest frequency; spectra run from it upwards, the centre frequency being bin 0."""
         return -(self.num_bins // 2)
-
-    @property
-    def band_shape(self) -> float:
-        """Shape of the Gamma distribution that a band's mean follows in white noise."""
-        return self.bins_per_band / HANN_POWER_CORRELATION
 
     def band_edges_hz(self) -> NDArray[np.float64]:
         """Return the bands' limits in Hz, ascending, shape (num_bands + 1,)."""

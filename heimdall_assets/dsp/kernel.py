@@ -7,89 +7,28 @@ between calls.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from heimdall_assets.dsp.carrier import carrier_bins
-from heimdall_assets.dsp.confidence import probability_right
+from heimdall_assets.dsp.confidence import probability_floor, probability_right, snr_deviation
 from heimdall_assets.dsp.detection import Detection, detect
-from heimdall_assets.dsp.noise import RESOLUTION, noise_per_bin
+from heimdall_assets.dsp.noise import RESOLUTION, noise_floor
 from heimdall_assets.dsp.passband import Passband, estimate_passband
+from heimdall_assets.dsp.rows import Rows
 from heimdall_assets.dsp.shape import shape_of
-from heimdall_assets.dsp.transform import transform
+from heimdall_assets.dsp.transform import power_in_bands, transform
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from heimdall_assets.dsp.grid import Grid
     from heimdall_assets.dsp.transform import Chunks, Column, Spectrum, Waveform
 
+LEAST_LINE_SHARE = 0.1
+"""A line that holds less of the signal's power is not looked at closer."""
+
 TRUSTED_NOISE_RATIO = 0.5
 """The signal's power is the total less the noise where it exceeds this multiple of the noise."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rows:
-    """Quantities of chunks, each of shape (chunks,).
-
-    Attributes
-    ----------
-    power, mean_magnitude, peak_power, crossings
-        See :class:`~heimdall_assets.dsp.transform.Waveform`.
-    noise_per_hz, noise_power : ndarray
-        Density of the white noise, and its power in the band that is analysed.
-    is_resolved : ndarray
-        1 where the noise is stronger than the rounding of the arithmetic, else 0.
-    margin, is_present : ndarray
-        Largest test statistic over its threshold, and 1 where that is above 1, else 0.
-    signal_power : ndarray
-        Power of the signal.
-    line_share : ndarray
-        Share of the signal's power in its strongest line, in [0, 1].
-    carrier_hz, centroid_hz, rolloff_hz, bandwidth_hz : ndarray
-        Meaningless where no signal is present.
-    occupancy : ndarray
-        Share of the bands that hold signal, in [0, 1].
-    confidence : ndarray
-        See :func:`~heimdall_assets.dsp.confidence.probability_right`.
-    """
-
-    power: Column
-    mean_magnitude: Column
-    peak_power: Column
-    crossings: Column
-    noise_per_hz: Column
-    noise_power: Column
-    is_resolved: Column
-    margin: Column
-    is_present: Column
-    signal_power: Column
-    line_share: Column
-    carrier_hz: Column
-    centroid_hz: Column
-    rolloff_hz: Column
-    bandwidth_hz: Column
-    occupancy: Column
-    confidence: Column
-
-    @classmethod
-    def concatenate(cls, parts: Sequence[Rows]) -> Rows:
-        """Join the rows of successive groups."""
-        return cls(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(cls)))
-
-    def scaled(self, factor: float) -> Rows:
-        """Return the rows of samples whose powers are ``factor`` times as large."""
-        powers = {"power", "peak_power", "noise_per_hz", "noise_power", "signal_power"}
-        amplitude = np.sqrt(factor)
-        return Rows(
-            *(
-                getattr(self, field.name)
-                * (factor if field.name in powers else amplitude if field.name == "mean_magnitude" else 1.0)
-                for field in fields(self)
-            )
-        )
 
 
 def measure(
@@ -138,9 +77,9 @@ def _rows(
     num_bins = (bands.stop - bands.start) * width
     band_power = spectrum.band_power[:, bands]
     slot_power = waveform.slot_power if passband is None else None
-    found_noise = noise_per_bin(band_power, grid, slot_power)
+    floor = noise_floor(band_power, grid, slot_power)
     resolution = RESOLUTION * waveform.power / grid.num_bins
-    noise = np.maximum(found_noise, resolution)
+    noise = np.maximum(floor.per_bin, resolution)
     rows = np.arange(len(chunks))
     detection = detect(
         band_power,
@@ -157,8 +96,20 @@ def _rows(
     noise_power = noise * num_bins
     band_total = _power_in_band(waveform, spectrum, bands, passband)
     excess = band_total - noise_power
-    signal_power = np.where(excess > TRUSTED_NOISE_RATIO * noise_power, excess, shape.power)
-    occupancy = support[:, bands].mean(axis=1)
+    weak = np.flatnonzero(detection.present & (excess <= TRUSTED_NOISE_RATIO * noise_power))
+    signal_power = excess
+    if weak.size:
+        inside = support[weak]
+        in_support = power_in_bands(chunks[weak], grid, inside)
+        signal_power = excess.copy()
+        signal_power[weak] = in_support - noise[weak] * inside.sum(axis=1) * width
+    support_bins = support.sum(axis=1) * width
+    counted = np.where(excess > TRUSTED_NOISE_RATIO * noise_power, num_bins, support_bins)
+    deviation = snr_deviation(signal_power / noise, counted, num_bins - support_bins)
+    snr = signal_power / noise_power
+    has_line = detection.present & (shape.line_share > LEAST_LINE_SHARE)
+    carrier = np.full(len(chunks), np.nan)
+    carrier[has_line] = carrier_bins(chunks, spectrum, grid, np.flatnonzero(has_line))
     return Rows(
         power=waveform.power,
         mean_magnitude=waveform.mean_magnitude,
@@ -166,17 +117,22 @@ def _rows(
         crossings=waveform.crossings,
         noise_per_hz=noise / grid.bin_hz,
         noise_power=noise_power,
-        is_resolved=(found_noise > resolution).astype(np.float64),
+        is_resolved=(floor.per_bin > resolution).astype(np.float64),
         margin=detection.margin,
         is_present=detection.present.astype(np.float64),
         signal_power=signal_power,
         line_share=shape.line_share,
-        carrier_hz=carrier_bins(chunks, spectrum, grid) * grid.bin_hz,
+        carrier_hz=carrier * grid.bin_hz,
         centroid_hz=shape.centroid * grid.bin_hz,
         rolloff_hz=shape.rolloff * grid.bin_hz,
         bandwidth_hz=(shape.upper_edge - shape.lower_edge) * grid.bin_hz,
-        occupancy=occupancy,
-        confidence=probability_right(detection.margin, signal_power / noise_power, occupancy),
+        snr_deviation=deviation,
+        floor_spread_db=floor.spread_db,
+        floor_dispersion=floor.dispersion,
+        floor_trust=probability_floor(snr, floor),
+        dc_share=np.minimum(spectrum.dc_power / waveform.power, 1),
+        gap_share=(waveform.slot_power == 0).mean(axis=1),
+        confidence=probability_right(detection.margin, deviation, snr, floor),
     )
 
 

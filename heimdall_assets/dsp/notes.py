@@ -3,8 +3,13 @@
 Keys
 ----
 num_chunks, chunk_length, chunk_duration_ms
-    Chunks that were measured, their samples and duration. ``shorter_than_a_chunk`` is true where the recording was
-    not long enough for one full chunk. ``zero_chunks`` counts chunks that hold nothing but zeros and were left out.
+    Chunks that were measured, their samples and duration.
+shorter_than_a_chunk
+    True where the recording was not long enough for one full chunk.
+zero_chunks
+    Chunks that hold nothing but zeros; they are left out of everything.
+gap_share
+    Share of the time of the other chunks that holds exact zeros.
 false_alarm_probability, dc_removed
     As asked for.
 calibrated, calibration_db
@@ -13,12 +18,18 @@ passband_hz, passband_origin
     Limits that the analysis kept within; "given", "estimated" from the samples, or null and "none".
 noise_bandwidth_hz
     Bandwidth over which noise_floor_dbm and snr_db count the noise.
+noise_floor_is_upper_bound
+    True where the skirt of a signal covers the noise in most chunks: the noise is weaker and the SNR higher.
 clipped, clipped_fraction
     Whether a converter was overdriven, and the share of I and Q values at its rails.
+dc_share
+    Share of the power that is constant: a carrier at the centre frequency, or an offset of the receiver's own.
 frequency_offset_is
     "carrier" or "centroid"; null where no signal is present.
 null
-    Feature -> why it is undefined, in every chunk or in some.
+    Feature -> why it is undefined in every chunk.
+defined_chunks
+    Feature -> number of chunks that define it, for those that some chunks leave undefined.
 remarks
     Sentences for people.
 """
@@ -29,30 +40,49 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from heimdall_assets.dsp.features import FEATURES, has_carrier
+from heimdall_assets.dsp.features import FEATURES, has_carrier, why_null
 from heimdall_assets.dsp.request import UNCALIBRATED_DB
 
 if TYPE_CHECKING:
     from heimdall_assets.dsp.chunks import ChunkReader
-    from heimdall_assets.dsp.kernel import Rows
     from heimdall_assets.dsp.passband import Passband
     from heimdall_assets.dsp.request import Request
-    from heimdall_assets.records import Aggregate
+    from heimdall_assets.dsp.rows import Rows
+    from heimdall_assets.dsp.transform import Column
+
+NOTABLE_DC_SHARE = 1e-3
+"""Above this share of the power the constant part is worth a remark."""
 
 
 def describe(
-    rows: Rows, request: Request, reader: ChunkReader, passband: Passband | None, features: dict[str, Aggregate]
+    rows: Rows, request: Request, reader: ChunkReader, passband: Passband | None, values: dict[str, Column]
 ) -> dict[str, Any]:
-    """Compose the notes of a recording; keys as in the module's docstring."""
+    """Compose the notes of a recording; keys as in the module's docstring.
+
+    Parameters
+    ----------
+    rows : Rows
+        Quantities of the chunks.
+    request : Request
+        What was asked for.
+    reader : ChunkReader
+        What was read.
+    passband : Passband or None
+        What the analysis kept within.
+    values : dict
+        Feature name -> value of each chunk, NaN where undefined.
+    """
     grid = reader.grid
-    present = bool((rows.is_present > 0).any())
+    present = rows.is_present > 0
     clipped = reader.rails.clipped_fraction
-    return {
+    defined = {name: int(np.isfinite(column).sum()) for name, column in values.items()}
+    notes: dict[str, Any] = {
         "num_chunks": int(rows.power.size),
         "chunk_length": grid.chunk_length,
         "chunk_duration_ms": 1000 * grid.chunk_length / grid.sample_rate_hz,
         "shorter_than_a_chunk": reader.is_short,
         "zero_chunks": reader.num_zero_chunks,
+        "gap_share": float(rows.gap_share.mean()),
         "false_alarm_probability": request.false_alarm_probability,
         "dc_removed": request.remove_dc,
         "calibrated": request.calibration_db != UNCALIBRATED_DB,
@@ -60,9 +90,31 @@ def describe(
         "passband_hz": None if passband is None else [passband.low_hz, passband.high_hz],
         "passband_origin": "none" if passband is None else "estimated" if passband.is_estimated else "given",
         "noise_bandwidth_hz": float(np.median(rows.noise_power / rows.noise_per_hz)),
+        "noise_floor_is_upper_bound": bool(present.any() and np.median(rows.floor_trust[present]) < 0.5),
         "clipped": clipped > 0,
         "clipped_fraction": clipped,
-        "frequency_offset_is": None if not present else "carrier" if has_carrier(rows) else "centroid",
-        "null": {feature.name: feature.null_when for feature in FEATURES if features[feature.name]["mean"] is None},
-        "remarks": [],
+        "dc_share": float(np.median(rows.dc_share)),
+        "frequency_offset_is": None if not present.any() else "carrier" if has_carrier(rows) else "centroid",
+        "null": {feature.name: why_null(feature, rows) for feature in FEATURES if not defined[feature.name]},
+        "defined_chunks": {name: count for name, count in defined.items() if 0 < count < rows.power.size},
     }
+    return {**notes, "remarks": _remarks(notes)}
+
+
+def _remarks(notes: dict[str, Any]) -> list[str]:
+    remarks = {
+        "The receiver's power is not calibrated: dBm are dB of full scale plus 30.": not notes["calibrated"],
+        "The recording is shorter than a chunk.": notes["shorter_than_a_chunk"],
+        f"{notes['zero_chunks']} chunks hold nothing but zeros.": notes["zero_chunks"] > 0,
+        f"{notes['gap_share']:.1%} of the time is gaps of zeros.": notes["gap_share"] > 0,
+        f"{notes['clipped_fraction']:.2%} of the values are clipped: levels are too low, and products of the clipping "
+        "show as signals.": notes["clipped"],
+        "The receiver's filter was estimated; noise floor and SNR are those inside of it.": notes["passband_origin"]
+        == "estimated",
+        "The skirt of a signal covers the noise: the noise floor is an upper bound, the SNR a lower one.": notes[
+            "noise_floor_is_upper_bound"
+        ],
+        f"{notes['dc_share']:.1%} of the power is constant: a carrier at the centre frequency, or an offset of the "
+        "receiver's own (remove_dc).": notes["dc_share"] > NOTABLE_DC_SHARE,
+    }
+    return [remark for remark, applies in remarks.items() if applies]

@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from heimdall_assets.dsp.noise import RESOLUTION, SPECTRAL_START, consecutive_mean_excision
+from heimdall_assets.dsp.noise import (
+    EXCISION_PROBABILITY,
+    RESOLUTION,
+    SPECTRAL_START,
+    consecutive_mean_excision,
+    hann_mean_threshold,
+)
 from heimdall_assets.errors import BadParameter
 
 if TYPE_CHECKING:
@@ -113,7 +119,8 @@ def estimate_passband(
         - the step is larger than any receiver's dynamic range.
     """
     level = np.median(bands, axis=0)  # one chunk with a lightning stroke or a jump of the gain tells nothing
-    floor = float(consecutive_mean_excision(level[np.newaxis], grid.band_shape, SPECTRAL_START)[0])
+    threshold = hann_mean_threshold(grid.bins_per_band, EXCISION_PROBABILITY)
+    floor = float(consecutive_mean_excision(level[np.newaxis], threshold, SPECTRAL_START)[0])
     floor = max(floor, RESOLUTION / 100 * power / grid.num_bins)
     raised = np.flatnonzero(level > OPEN_RATIO * floor)
     if raised.size == 0:

@@ -70,6 +70,8 @@ class Spectrum:
         Unwindowed Fourier coefficients at the peak and two bins to either side (cyclically).
     searched_power : ndarray, shape (chunks,)
         Power in the bins searched, unwindowed (by Parseval's theorem the mean of |x|^2, where those are all).
+    dc_power : ndarray, shape (chunks,)
+        Power of the samples' mean.
     """
 
     bin_power: NDArray[np.float32]
@@ -79,6 +81,7 @@ class Spectrum:
     peak: NDArray[np.intp]
     peak_bins: NDArray[np.complex128]
     searched_power: Column
+    dc_power: Column
 
 
 def transform(chunks: Chunks, grid: Grid, searched: slice) -> tuple[Waveform, Spectrum]:
@@ -114,6 +117,7 @@ def transform(chunks: Chunks, grid: Grid, searched: slice) -> tuple[Waveform, Sp
         peak=np.empty(count, np.intp),
         peak_bins=np.empty((count, 5), np.complex128),
         searched_power=np.empty(count),
+        dc_power=np.empty(count),
     )
     step = max(1, BLOCK_SAMPLES // length)
     for start in range(0, count, step):
@@ -121,6 +125,32 @@ def transform(chunks: Chunks, grid: Grid, searched: slice) -> tuple[Waveform, Sp
         _waveform_pass(chunks[rows], waveform, rows)
         _spectrum_pass(chunks[rows], grid, searched, spectrum, rows)
     return waveform, spectrum
+
+
+def power_in_bands(chunks: Chunks, grid: Grid, marked: NDArray[np.bool_]) -> Column:
+    """Return the power in the marked bands, without a window, so that every moment counts the same.
+
+    Parameters
+    ----------
+    chunks : ndarray of complex64, shape (chunks, grid.chunk_length)
+        The samples.
+    grid : Grid
+        Bins and bands.
+    marked : ndarray of bool, shape (chunks, grid.num_bands)
+        Bands to sum over, for each chunk.
+
+    Returns
+    -------
+    ndarray, shape (chunks,)
+        Over all bands, by Parseval's theorem, the mean of |x|^2.
+    """
+    size = grid.num_bins
+    result = np.empty(len(chunks))
+    for row, (samples, bands) in enumerate(zip(chunks, marked, strict=True)):
+        coefficients = np.roll(fft.fft(samples[:size]), size // 2)
+        inside = coefficients.reshape(grid.num_bands, -1)[bands]
+        result[row] = np.vdot(inside, inside).real / float(size) ** 2
+    return result
 
 
 def _waveform_pass(chunks: Chunks, out: Waveform, rows: slice) -> None:
@@ -154,6 +184,7 @@ def _spectrum_pass(chunks: Chunks, grid: Grid, searched: slice, out: Spectrum, r
     size = grid.num_bins
     coefficients = fft.fft(chunks[:, :size], axis=1)
     count = len(coefficients)
+    out.dc_power[rows] = np.abs(coefficients[:, 0].astype(np.complex128)) ** 2 / float(size) ** 2
     lowest = size - size // 2  # coefficient that belongs to the lowest frequency
     ordered = np.empty((count, size + 2), np.complex64)  # ascending, with the cyclic neighbour at either end
     ordered[:, 1 : size // 2 + 1] = coefficients[:, lowest:]

@@ -1,0 +1,87 @@
+"""What the kernel hands to the features: quantities of chunks, side by side."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from heimdall_assets.dsp.transform import Column
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Quantities of chunks, each of shape (chunks,).
+
+    Attributes
+    ----------
+    power, mean_magnitude, peak_power, crossings
+        See :class:`~heimdall_assets.dsp.transform.Waveform`.
+    noise_per_hz, noise_power : ndarray
+        Density of the white noise, and its power in the band that is analysed.
+    is_resolved : ndarray
+        1 where the noise is stronger than the rounding of the arithmetic, else 0.
+    margin, is_present : ndarray
+        Largest test statistic over its threshold, and 1 where that is above 1, else 0.
+    signal_power : ndarray
+        Power of the signal.
+    line_share : ndarray
+        Share of the signal's power in its strongest line, in [0, 1].
+    carrier_hz, centroid_hz, rolloff_hz, bandwidth_hz : ndarray
+        Meaningless where no signal is present; carrier_hz is NaN where no line holds a tenth of its power.
+    snr_deviation : ndarray
+        Standard deviation of the SNR that chance alone gives, over the SNR.
+    floor_spread_db, floor_dispersion : ndarray
+        See :class:`~heimdall_assets.dsp.noise.Floor`.
+    floor_trust, confidence : ndarray
+        Probabilities that the floor is noise, and that decision and SNR are right; see
+        :mod:`~heimdall_assets.dsp.confidence`.
+    dc_share : ndarray
+        Share of the power that is constant, in [0, 1].
+    gap_share : ndarray
+        Share of the time that holds exact zeros, in [0, 1], in steps of 1/64.
+    """
+
+    power: Column
+    mean_magnitude: Column
+    peak_power: Column
+    crossings: Column
+    noise_per_hz: Column
+    noise_power: Column
+    is_resolved: Column
+    margin: Column
+    is_present: Column
+    signal_power: Column
+    line_share: Column
+    carrier_hz: Column
+    centroid_hz: Column
+    rolloff_hz: Column
+    bandwidth_hz: Column
+    snr_deviation: Column
+    floor_spread_db: Column
+    floor_dispersion: Column
+    floor_trust: Column
+    dc_share: Column
+    gap_share: Column
+    confidence: Column
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[Rows]) -> Rows:
+        """Join the rows of successive groups."""
+        return cls(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(cls)))
+
+    def scaled(self, factor: float) -> Rows:
+        """Return the rows of samples whose powers are ``factor`` times as large."""
+        powers = {"power", "peak_power", "noise_per_hz", "noise_power", "signal_power"}
+        amplitude = np.sqrt(factor)
+        return Rows(
+            *(
+                getattr(self, field.name)
+                * (factor if field.name in powers else amplitude if field.name == "mean_magnitude" else 1.0)
+                for field in fields(self)
+            )
+        )
