@@ -119,7 +119,7 @@ def extract_session(
             try:
                 _require_workable(connection, session)
             except HeimdallError as error:
-                return Outcome(session_id, False, False, {"reasons": error.reason}, error.reason, error.message)
+                return _leave_alone(connection, session, error)
             stored = features.stored_features(connection, session_id)
             if stored and not stored.failed and stored.feature_version == FEATURE_VERSION and not recompute:
                 return Outcome(session_id, True, False, summary_of(stored.row))
@@ -172,8 +172,31 @@ def _require_workable(connection: Connection, session: Session) -> None:
         raise NoRecordings(f"no measurement of session {session.id} has IQ data")
 
 
+def _leave_alone(connection: Connection, session: Session, error: HeimdallError) -> Outcome:
+    """Report a session that is not worked on; one whose measurements are gone keeps its features, or is empty."""
+    if isinstance(error, NoRecordings):
+        stored = features.stored_features(connection, session.id)
+        if stored is not None and not stored.failed:
+            return Outcome(session.id, True, False, summary_of(stored.row))
+        states.set_featured(
+            connection,
+            session.id,
+            state="empty",
+            feature_version=None,
+            measurements_total=0,
+            measurements_with_features=0,
+            reason=error.reason,
+            message=error.message,
+        )
+    return Outcome(session.id, False, False, {"reasons": error.reason}, error.reason, error.message)
+
+
 def _best_of(measurements: list[Measurement], settings: Settings, failures: list[HeimdallError]) -> ReceiverFeatures:
-    """One receiver's features; where it left several measurements, of the first that can be used."""
+    """One receiver's features; where it left several measurements, of the first that can be used.
+
+    A receiver that failed adds one error to ``failures``.
+    """
+    errors: list[tuple[Measurement, HeimdallError]] = []
     for measurement in measurements:
         try:
             return _measure(measurement, settings)
@@ -181,15 +204,15 @@ def _best_of(measurements: list[Measurement], settings: Settings, failures: list
             failure = error
         except Exception as error:  # noqa: BLE001  # the one place that turns a failure into a stored error
             failure = UnexpectedError.of(error)
-        failures.append(failure)
+        errors.append((measurement, failure))
         logger.info("measurement %s of %s: %s", measurement.id, measurement.station.name, failure.message)
-    location = measurements[-1].iq_data_location or ""
+    # Where a file may still come, that is the error that counts: another attempt is worth it.
+    measurement, failure = next((pair for pair in errors if pair[1].transient), errors[-1])
+    failures.append(failure)
     return ReceiverFeatures(
-        station=measurements[-1].station,
-        identity=InputIdentity(measurements[-1].id, location),
-        failure=ReceiverFailure(
-            failures[-1].reason, failures[-1].message, failures[-1].transient, _traceback_of(failures[-1])
-        ),
+        station=measurement.station,
+        identity=InputIdentity(measurement.id, measurement.iq_data_location or ""),
+        failure=ReceiverFailure(failure.reason, failure.message, failure.transient, _traceback_of(failure)),
     )
 
 
