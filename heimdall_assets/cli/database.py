@@ -26,18 +26,18 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def connected(settings: Settings, *, must_be_current: bool = True) -> Iterator[Engine]:
+def connected(settings: Settings) -> Iterator[Engine]:
     """Engine of the configured database, or of the embedded one, which is started for the block if need be.
 
-    The embedded one is brought up to date at once: it is nobody else's.
+    Raises
+    ------
+    DatabaseError
+        It is not available, or was not upgraded to this version.
     """
     with embedded.database(settings):
         engine = open_engine(heimdall_url(settings))
         try:
-            if settings.is_embedded:
-                migrate.upgrade(engine)
-            elif must_be_current:
-                migrate.require_current(engine)
+            migrate.require_current(engine)
             yield engine
         finally:
             engine.dispose()
@@ -82,14 +82,22 @@ def _revision_if_reachable(settings: Settings) -> str | None:
         return None
 
 
-def serve(debug: DebugOption = False) -> None:
-    """Run the embedded PostgreSQL until SIGINT or SIGTERM, for Dagster processes that are started apart.
+def serve(
+    while_used: Annotated[
+        bool, typer.Option("--while-used", help="End by itself when no process uses the server any more.")
+    ] = False,
+    debug: DebugOption = False,
+) -> None:
+    """Run the embedded PostgreSQL until SIGINT or SIGTERM, to keep it running between commands.
 
-    Example: heimdall db serve & dagster dev -w workspace.yaml
+    Example: heimdall db serve
     """
-    with reporting(as_json=False, debug=debug):
+    with reporting(as_json=False, debug=debug), stop_signals() as stopped:
         settings = load_settings(database_url=None)
-        with stop_signals() as stopped, connected(settings):
+        if while_used:
+            embedded.serve_while_used(settings, stopped)
+            return
+        with connected(settings):
             address = embedded_address_file(settings.home)
             out.print(f"PostgreSQL is running; its URL is in {address}", markup=False)
             sys.stdout.flush()

@@ -57,6 +57,15 @@ def dagster_url(settings: Settings) -> URL:
     return ours.set(drivername=DAGSTER_DRIVER, database=f"{ours.database}_dagster")
 
 
+def expected_dagster_url(settings: Settings) -> URL:
+    """URL of Dagster's database, also while the embedded server that holds it is not running."""
+    try:
+        return dagster_url(settings)
+    except DatabaseUnavailable:
+        place = {"host": str(settings.home / "postgres")}
+        return URL.create(DAGSTER_DRIVER, "postgres", database=f"{EMBEDDED_DATABASE}_dagster", query=place)
+
+
 def _parse(value: str, variable: str) -> URL:
     try:
         url = make_url(value)

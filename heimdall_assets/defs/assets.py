@@ -100,7 +100,7 @@ with warnings.catch_warnings():
         dagster_type=Nothing,
         code_version=str(FEATURE_VERSION),
         description=_features_description(),
-        group_name="features",
+        group_name="heimdall",
         kinds={"postgres", "numpy"},
         owners=OWNERS,
         metadata={
@@ -127,7 +127,7 @@ with warnings.catch_warnings():
     name="feature_coverage",
     deps=["measurement_features"],
     description="How many completed sessions have features: the figures of `heimdall stats` over time, and by day.",
-    group_name="features",
+    group_name="heimdall",
     kinds={"postgres"},
     owners=OWNERS,
 )

@@ -4,6 +4,11 @@ dagster.yaml names this class: its ``postgres:`` block can read a variable, but 
 missing variable stops every Dagster process with a message about YAML.
 """
 
+import logging
+import os
+import subprocess
+import sys
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,8 +16,14 @@ from dagster._serdes import ConfigurableClassData
 from dagster_postgres import DagsterPostgresStorage
 
 from heimdall_assets.db.engine import create_database_if_missing
-from heimdall_assets.db.urls import dagster_url
-from heimdall_assets.settings import current_settings
+from heimdall_assets.db.presence import be_present
+from heimdall_assets.db.urls import dagster_url, expected_dagster_url
+from heimdall_assets.errors import DatabaseUnavailable
+from heimdall_assets.settings import Settings, current_settings
+
+logger = logging.getLogger(__name__)
+
+EMBEDDED_START_TIMEOUT_S = 60.0
 
 
 class HeimdallStorage(DagsterPostgresStorage):
@@ -29,7 +40,55 @@ class HeimdallStorage(DagsterPostgresStorage):
         inst_data: ConfigurableClassData | None,
         config_value: Mapping[str, Any],  # noqa: ARG003
     ) -> "HeimdallStorage":
-        """Connect; creates the database where it is missing and the role may."""
-        url = dagster_url(current_settings())
-        create_database_if_missing(url)
+        """Connect; creates the database and its tables where they are missing and the role may.
+
+        A server that is away is no reason to stop: a daemon goes on when it is back. The embedded one is started
+        where it is not running, so that Dagster's own commands work with no variable set.
+        """
+        settings = current_settings()
+        try:
+            if settings.is_embedded:
+                _use_embedded_server(settings)
+            url = dagster_url(settings)
+            create_database_if_missing(url)
+        except DatabaseUnavailable as error:
+            logger.warning("Dagster's database: %s", error.message)
+            url = expected_dagster_url(settings)
+            return cls(url.render_as_string(hide_password=False), should_autocreate_tables=False, inst_data=inst_data)
         return cls(url.render_as_string(hide_password=False), inst_data=inst_data)
+
+
+def _use_embedded_server(settings: Settings) -> None:
+    """Count as a user of the embedded server, and have it started if nobody has.
+
+    Raises
+    ------
+    DatabaseUnavailable
+        It did not come up in time.
+    """
+    be_present(settings.home)
+    if _is_running(settings):
+        return
+    # A process of its own, not a child that dies with this one: the others that find it go on using it.
+    with (settings.home / "postgres.log").open("ab") as log:
+        subprocess.Popen(  # our own command line
+            [sys.executable, "-m", "heimdall_assets.cli", "db", "serve", "--while-used"],
+            env={**os.environ, Settings.variable("home"): str(settings.home)},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    deadline = time.monotonic() + EMBEDDED_START_TIMEOUT_S
+    while not _is_running(settings):
+        if time.monotonic() > deadline:
+            raise DatabaseUnavailable(f"the embedded PostgreSQL does not start: see {settings.home}/postgres.log")
+        time.sleep(0.2)
+
+
+def _is_running(settings: Settings) -> bool:
+    try:
+        create_database_if_missing(dagster_url(settings))
+    except DatabaseUnavailable:
+        return False
+    return True

@@ -124,5 +124,5 @@ def _metadata(summary: Any) -> dict[str, MetadataValue[Any]]:
         elif isinstance(value, int):
             values[name] = MetadataValue.int(value)
         else:
-            values[name] = MetadataValue.float(float(value))
+            values[name] = MetadataValue.float(round(float(value), 4))
     return values

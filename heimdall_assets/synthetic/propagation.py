@@ -178,9 +178,7 @@ def reception(
         distance_m=distance_m,
         delay_s=distance_m / SPEED_OF_LIGHT_M_S,
         path_loss_db=path_loss_db,
-        signal_dbm=transmitter.power_dbm
-        - path_loss_db
-        + 10 * math.log10(MODULATIONS[transmitter.modulation].duty),
+        signal_dbm=transmitter.power_dbm - path_loss_db + 10 * math.log10(MODULATIONS[transmitter.modulation].duty),
         noise_floor_dbm=10 * math.log10(noise_w) + 30 + receiver.noise_figure_db,
         frequency_offset_hz=-clock_ppm * 1e-6 * transmitter.frequency_hz,
         drift_hz_per_s=-drift_ppm_s * 1e-6 * transmitter.frequency_hz,
@@ -248,9 +246,7 @@ def receive(transmission: Transmission, receiver: Receiver) -> ComplexSamples:
     )
     samples = _delayed(transmission, truth.delay_s)
     time_s = (np.arange(samples.size) - samples.size / 2) / transmission.sample_rate_hz
-    cycles = (
-        truth.phase_rad / (2 * np.pi) + (truth.frequency_offset_hz + truth.drift_hz_per_s / 2 * time_s) * time_s
-    )
+    cycles = truth.phase_rad / (2 * np.pi) + (truth.frequency_offset_hz + truth.drift_hz_per_s / 2 * time_s) * time_s
     keyed_dbm = transmission.transmitter.power_dbm - truth.path_loss_db
     samples *= phasor(cycles)
     samples *= np.float32(_amplitude(keyed_dbm))

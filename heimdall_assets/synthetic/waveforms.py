@@ -144,9 +144,7 @@ MODULATIONS: dict[str, Modulation] = {
         Modulation("fm_repeater", "the same with an 88.5 Hz tone (CTCSS) of 300 Hz deviation", 1.0, _fm_repeater),
         Modulation("qpsk", "QPSK, 18 kBd, root-raised cosine 0.35", 1.0, _qpsk),
         Modulation("4fsk", "4FSK, 4.8 kBd, +-648 and +-1944 Hz, as DMR (ETSI TS 102 361-1)", 1.0, _4fsk),
-        Modulation(
-            "packet", "AFSK 1200 Bd on FM, a burst of 50 ms every 200 ms", BURST_S / BURST_PERIOD_S, _packet
-        ),
+        Modulation("packet", "AFSK 1200 Bd on FM, a burst of 50 ms every 200 ms", BURST_S / BURST_PERIOD_S, _packet),
     )
 }
 """Every modulation by its name."""
