@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 import os
 import shutil
 import tempfile
@@ -20,13 +21,16 @@ from typing import TYPE_CHECKING, Any
 
 from heimdall_assets.db.engine import transaction
 from heimdall_assets.db.registration import NewMeasurement, NewSession, register_session
+from heimdall_assets.db.sessions import load_session
 from heimdall_assets.errors import (
     HeimdallError,
     MalformedRecording,
     RecordingError,
     RecordingNotFound,
     SettingError,
+    StoreUnavailable,
     UnknownFormat,
+    UnknownSession,
 )
 from heimdall_assets.iq import open_iq
 from heimdall_assets.records import KnownSource, Station
@@ -46,6 +50,8 @@ NAMESPACE = uuid.UUID("6f0f5d2e-7f0b-5c55-9a5e-1d0f6f7a2c11")
 STATIONS_FILE = "stations.json"
 INGESTED_FOLDER = "ingested"
 COPY_BUFFER = 1 << 20
+MAX_NAME = 255
+MAX_RATE_HZ = 2.0**31 - 1
 SIGMF_PAIR = (".sigmf-meta", ".sigmf-data")
 
 
@@ -87,6 +93,8 @@ class _Description:
     sample_rate_hz: float | None
     known_source: KnownSource | None
     receivers: tuple[tuple[Station, Path], ...]
+    is_anonymous: bool = False
+    """Nothing is known of the receiver: its name is only the file's."""
 
 
 def ingest(
@@ -142,6 +150,8 @@ def _describe(path: Path, stations_file: Path | None) -> _Description:
     if not path.exists():
         raise RecordingNotFound(f"{path} does not exist")
     if stations_file is not None:
+        if not stations_file.is_file():
+            raise RecordingNotFound(f"{stations_file} does not exist")
         described = _read_stations(stations_file, path.parent)
         mine = tuple(entry for entry in described.receivers if entry[1].name == path.name)
         if not mine:
@@ -154,8 +164,8 @@ def _describe(path: Path, stations_file: Path | None) -> _Description:
             described.known_source,
             ((mine[0][0], path),),
         )
-    # Nothing is known of the receiver: its name is all it gets, and no place.
-    return _Description(path.stem, None, None, None, None, ((Station(f"file:{path.stem}"[:255], None, None), path),))
+    station = Station(f"file:{path.stem}"[:MAX_NAME], None, None)
+    return _Description(path.stem, None, None, None, None, ((station, path),), is_anonymous=True)
 
 
 def _read_stations(path: Path, folder: Path) -> _Description:
@@ -165,22 +175,26 @@ def _read_stations(path: Path, folder: Path) -> _Description:
         document = json.loads(path.read_text(encoding="utf-8"))
         source = document.get("known_source")
         start = document.get("session_start")
-        return _Description(
+        described = _Description(
             name=str(document.get("name") or folder.name),
             started_at=_utc(datetime.fromisoformat(start)) if start else None,
-            center_frequency_hz=_number(document, "center_frequency_hz"),
-            sample_rate_hz=_number(document, "sample_rate_hz"),
+            center_frequency_hz=_positive(document, "center_frequency_hz"),
+            sample_rate_hz=_positive(document, "sample_rate_hz"),
             known_source=None if source is None else _known_source(source),
             receivers=tuple((_station(entry), folder / str(entry["file"])) for entry in document["receivers"]),
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise MalformedRecording(f"{path}: {type(error).__name__}: {error}") from error
+    names = [station.name for station, _ in described.receivers]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise MalformedRecording(f"{path} names receiver {twice[0]!r} twice")
+    return described
 
 
 def _known_source(entry: Mapping[str, Any]) -> KnownSource:
-    frequency_hz = _number(entry, "frequency_hz")
+    frequency_hz = _positive(entry, "frequency_hz")
     return KnownSource(
-        name=str(entry["name"]),
+        name=_name(entry, "known source"),
         latitude=float(entry["latitude"]),
         longitude=float(entry["longitude"]),
         frequency_hz=None if frequency_hz is None else round(frequency_hz),
@@ -191,13 +205,35 @@ def _known_source(entry: Mapping[str, Any]) -> KnownSource:
 
 def _station(entry: Mapping[str, Any]) -> Station:
     return Station(
-        str(entry["name"]), _number(entry, "latitude"), _number(entry, "longitude"), _number(entry, "altitude_asl")
+        _name(entry, "receiver"),
+        _number(entry, "latitude"),
+        _number(entry, "longitude"),
+        _number(entry, "altitude_asl"),
     )
+
+
+def _name(entry: Mapping[str, Any], whose: str) -> str:
+    name = str(entry["name"])
+    if not 1 <= len(name) <= MAX_NAME:
+        raise ValueError(f"the name of a {whose} has 1 to {MAX_NAME} characters, not {len(name)}")
+    return name
 
 
 def _number(entry: Mapping[str, Any], key: str) -> float | None:
     value = entry.get(key)
-    return None if value is None else float(value)
+    if value is None:
+        return None
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"{key}={number} is not allowed: a finite number")
+    return number
+
+
+def _positive(entry: Mapping[str, Any], key: str) -> float | None:
+    number = _number(entry, key)
+    if number is not None and number <= 0:
+        raise ValueError(f"{key}={number} is not allowed: a number above 0")
+    return number
 
 
 def _utc(moment: datetime) -> datetime:
@@ -222,9 +258,15 @@ class _Probed:
 def _ingest_one(path: str, description: _Description, engine: Engine, settings: Settings, root: Path) -> Ingested:
     if not description.receivers:
         raise MalformedRecording(f"{path} names no receivers")
+    for _, file in description.receivers:
+        _require_text(file)
     probed = [_probe(station, file, description, settings) for station, file in description.receivers]
-    content = "\n".join(f"{p.station.name}\0{p.digest}" for p in sorted(probed, key=lambda p: p.station.name))
+    warnings = tuple(p.warning for p in probed if p.warning)
+    names = {p.station.name: "" if description.is_anonymous else p.station.name for p in probed}
+    content = "\n".join(f"{names[p.station.name]}\0{p.digest}" for p in sorted(probed, key=lambda p: p.station.name))
     session_id = uuid.uuid5(NAMESPACE, content)
+    if _is_known(engine, session_id):
+        return Ingested(path, session_id, False, len(probed), warnings)
     started_at = description.started_at or min(
         (p.start_time for p in probed if p.start_time is not None),
         default=datetime.fromtimestamp(probed[0].path.stat().st_mtime, UTC),
@@ -247,7 +289,8 @@ def _ingest_one(path: str, description: _Description, engine: Engine, settings: 
                 station=p.station,
                 iq_data_location=_place(p, root),
                 iq_data_format=p.format,
-                sample_rate_hz=p.sample_rate_hz,
+                # The column is an integer of 32 bits; a rate beyond it stays in the file's header alone.
+                sample_rate_hz=p.sample_rate_hz if (p.sample_rate_hz or 0) < MAX_RATE_HZ else None,
                 num_samples=p.num_samples,
                 duration_seconds=duration,
             )
@@ -256,8 +299,24 @@ def _ingest_one(path: str, description: _Description, engine: Engine, settings: 
     )
     with transaction(engine) as connection:
         is_new = register_session(connection, session)
-    warnings = tuple(p.warning for p in probed if p.warning)
     return Ingested(path, session_id, is_new, len(probed), warnings)
+
+
+def _is_known(engine: Engine, session_id: uuid.UUID) -> bool:
+    """Whether the session is registered; asked before files are copied, so that a repetition leaves none behind."""
+    try:
+        with transaction(engine) as connection:
+            load_session(connection, session_id, source_tolerance_hz=0.0)
+    except UnknownSession:
+        return False
+    return True
+
+
+def _require_text(path: Path) -> None:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise MalformedRecording(f"the name of {str(path)!a} is not UTF-8") from error
 
 
 def _probe(station: Station, path: Path, description: _Description, settings: Settings) -> _Probed:
@@ -331,8 +390,11 @@ def _place(probed: _Probed, root: Path) -> str:
     # The name stays as it is: recorders write frequency and time into it, and raw formats are told by suffix.
     folder = Path(INGESTED_FOLDER) / probed.digest[:2] / probed.digest[2:34]
     for part in _parts(source):
-        if not (root / folder / part.name).exists():
-            _copy(part, root / folder / part.name)
+        try:
+            if not (root / folder / part.name).exists():
+                _copy(part, root / folder / part.name)
+        except OSError as error:
+            raise StoreUnavailable(f"{part} cannot be copied to {root / folder}: {error.strerror}") from error
     return str(folder / source.name)
 
 
