@@ -50,12 +50,6 @@ def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[URL]:
         yield url
 
 
-@pytest.fixture(scope="session")
-def empty_database(server_url: URL) -> Iterator[URL]:
-    """Make databases that nobody has upgraded."""
-    return server_url
-
-
 def make_database(server_url: URL, template: str = TEMPLATE) -> URL:
     """Create a database from a template; returns its URL."""
     name = f"t{uuid.uuid4().hex[:12]}"

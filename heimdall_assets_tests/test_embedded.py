@@ -156,14 +156,15 @@ def test_serving_while_used_ends_at_once_when_nobody_uses_it(tmp_path: Path) -> 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root's PostgreSQL runs as another user")
 def test_roots_home_is_refused_since_it_would_be_opened_to_everyone() -> None:
     settings = load_settings(home=Path("~root").expanduser() / "heimdall", database_url=None)
-    with pytest.raises(SettingError, match="HEIMDALL_HOME=.* lies in root's home"), embedded.database(settings):
+    with pytest.raises(SettingError, match=r"HEIMDALL_HOME=.* lies in root's home"), embedded.database(settings):
         pass
 
 
 def test_a_home_that_is_a_file_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "home").write_text("")
-    with pytest.raises(SettingError, match="HEIMDALL_HOME=.*home cannot be made"), embedded.database(
-        home_settings(tmp_path)
+    with (
+        pytest.raises(SettingError, match=r"HEIMDALL_HOME=.*home cannot be made"),
+        embedded.database(home_settings(tmp_path)),
     ):
         pass
 

@@ -13,8 +13,9 @@ import sqlalchemy as sa
 from heimdall_assets.db import coverage, states, tables
 from heimdall_assets.db.engine import open_engine, transaction
 from heimdall_assets.db.urls import heimdall_url
-from heimdall_assets.defs.assets import recording_sessions_partitions
-from heimdall_assets.processes import Processes, dagster_environment, start_daemon, start_webserver
+from heimdall_assets.defs.partitions import recording_sessions_partitions
+from heimdall_assets.embedded import dagster_environment
+from heimdall_assets.processes import Processes, start_daemon, start_webserver
 from heimdall_assets.records import FEATURE_VERSION
 from heimdall_assets_tests.conftest import drop_database, make_database, settings_for
 from heimdall_assets_tests.dagster_api import DagsterAPI, wait_for
@@ -58,7 +59,7 @@ class System:
             "SELECT recording_session_id, count(*) FROM heimdall.feature_attempts "
             "WHERE outcome IN ('done', 'partial') GROUP BY 1"
         )
-        return dict(rows)  # type: ignore[arg-type]  # two columns
+        return {key: count for key, count in rows}  # noqa: C416  # two columns
 
     def attempts(self, session_ids: list[UUID]) -> set[int]:
         """How many attempts the sessions had; one number if all had the same."""

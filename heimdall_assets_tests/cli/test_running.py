@@ -1,0 +1,156 @@
+"""`heimdall up` and `dagster dev`, as processes: a recording that comes in is measured, and nothing is left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import pytest
+
+from heimdall_assets import embedded
+from heimdall_assets.settings import settings_table
+from heimdall_assets.synthetic import SyntheticNetwork
+from heimdall_assets_tests.dagster_api import DagsterAPI, wait_for
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+HEIMDALL = [sys.executable, "-m", "heimdall_assets.cli"]
+FEATURES_WITHIN_S = 45
+
+
+def environment_with(home: Path, **more: str) -> dict[str, str]:
+    """The environment of these tests with a home of its own and no other setting."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("HEIMDALL_", "DAGSTER_"))}
+    return {**kept, "HEIMDALL_HOME": str(home), **more}
+
+
+def heimdall(home: Path, *arguments: str) -> Any:
+    """Run a command with ``--json``; its document."""
+    done = subprocess.run(
+        [*HEIMDALL, *arguments, "--json"],
+        env=environment_with(home),
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+WITHOUT_SIGINT = ["/bin/sh", "-c", 'trap "" INT; exec "$@"', "sh"]
+"""Runs a command with SIGINT ignored, as a shell runs what goes to the background."""
+
+
+def start(command: list[str], home: Path, *, log: Path, **more: str) -> subprocess.Popen[bytes]:
+    """Start a long-running command."""
+    with log.open("wb") as out:
+        return subprocess.Popen(command, env=environment_with(home, **more), stdout=out, stderr=subprocess.STDOUT)
+
+
+def left_behind(home: Path) -> list[str]:
+    """Processes that use the home, PostgreSQL's included."""
+    found = []
+    for process in psutil.process_iter(["pid", "cmdline", "environ", "status"]):
+        command = " ".join(process.info["cmdline"] or [])
+        uses_it = (process.info["environ"] or {}).get("HEIMDALL_HOME") == str(home) or str(home) in command
+        if uses_it and process.info["status"] != psutil.STATUS_ZOMBIE:
+            found.append(command)
+    return found
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def recording(folder: Path, seed: int) -> Path:
+    """A folder with a synthetic session."""
+    network = SyntheticNetwork(seed=seed, num_receivers=3)
+    return network.write(network.sessions(1)[0], folder / str(seed))
+
+
+def wait_for_features(home: Path, count: int, timeout_s: float = FEATURES_WITHIN_S) -> None:
+    """Wait until so many sessions have features."""
+    wait_for(
+        lambda: heimdall(home, "stats")["recordings_with_features"] == count,
+        f"features of {count} sessions",
+        timeout_s=timeout_s,
+        poll_s=1,
+    )
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A home of the test's own."""
+    return tmp_path / "home"
+
+
+def test_up_measures_what_comes_in_stops_without_a_trace_and_goes_on_when_started_again(
+    home: Path, tmp_path: Path
+) -> None:
+    command = [*WITHOUT_SIGINT, *HEIMDALL, "up", "--port", str(free_port())]
+    log = tmp_path / "up.log"
+    process = start(command, home, log=log)
+    wait_for(lambda: "Sensor and schedule are on" in log.read_text(), "up to be ready", timeout_s=90)
+    assert heimdall(home, "ingest", str(recording(tmp_path, 1)))[0]["is_new"]
+    wait_for_features(home, 1)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 0
+    wait_for(lambda: not left_behind(home), "all to end", timeout_s=10)
+
+    assert heimdall(home, "ingest", str(recording(tmp_path, 2)))[0]["is_new"]
+    assert heimdall(home, "stats")["recordings_pending"] == 1
+    process = start(command, home, log=log)
+    wait_for_features(home, 2, timeout_s=90)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 0
+    wait_for(lambda: not left_behind(home), "all to end", timeout_s=10)
+
+
+def test_up_names_a_taken_port_and_exits_with_2(home: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = str(other.getsockname()[1])
+        done = subprocess.run(
+            [*HEIMDALL, "up", "--port", port],
+            env=environment_with(home),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"heimdall: 127.0.0.1:{port} cannot be listened on")
+    assert not left_behind(home)
+
+
+def test_dagster_dev_works_with_no_variable_but_the_homes(home: Path, tmp_path: Path) -> None:
+    dagster_home = tmp_path / "dagster"
+    dagster_home.mkdir()
+    shutil.copyfile(embedded.project_file("dagster.yaml"), dagster_home / "dagster.yaml")
+    port = free_port()
+    workspace = str(embedded.project_file("workspace.yaml"))
+    command = [sys.executable, "-m", "dagster", "dev", "-w", workspace, "-p", str(port)]
+    process = start(command, home, log=tmp_path / "dev.log", DAGSTER_HOME=str(dagster_home))
+    wait_for(DagsterAPI(f"http://127.0.0.1:{port}").is_up, "the webserver", timeout_s=90)
+    assert heimdall(home, "ingest", str(recording(tmp_path, 3)))[0]["is_new"]
+    wait_for_features(home, 1)
+    process.send_signal(signal.SIGTERM)
+    process.wait(60)
+    wait_for(lambda: not left_behind(home), "all to end", timeout_s=60)
+
+
+def test_settings_lists_every_variable(home: Path) -> None:
+    assert [row["variable"] for row in heimdall(home, "settings")] == [row[0] for row in settings_table()]

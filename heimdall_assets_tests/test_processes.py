@@ -1,0 +1,131 @@
+"""Child processes: started with logs, started again when they end, and gone when we are."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+
+from heimdall_assets import processes
+from heimdall_assets.errors import SettingError
+from heimdall_assets.processes import Processes, ProcessFailed, require_free_port, stop_signals, wait_until
+from heimdall_assets_tests.dagster_api import wait_for
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SLEEPER_WITH_CHILD = """
+import subprocess, sys, time
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"])
+print(child.pid, flush=True)
+time.sleep(300)
+"""
+DEAF = """
+import signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print("deaf", flush=True)
+time.sleep(300)
+"""
+ASKS_FOR_SIGINT = """
+import signal
+print(signal.getsignal(signal.SIGINT) is signal.default_int_handler, flush=True)
+"""
+STARTS_ONE = f"""
+import pathlib, sys, time
+from heimdall_assets.processes import Processes, stop_signals
+with stop_signals() as stopped, Processes({{}}, pathlib.Path(sys.argv[1])) as children:
+    children.start("child", [sys.executable, "-c", {ASKS_FOR_SIGINT!r}])
+    time.sleep(2)
+"""
+
+
+@pytest.fixture
+def children(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Processes:
+    """An empty set whose patience is short."""
+    monkeypatch.setattr(processes, "STOP_GRACE_S", 1.0)
+    monkeypatch.setattr(processes, "RESTART_DELAY_S", 0.01)
+    return Processes(os.environ, tmp_path / "logs")
+
+
+def log_of(children: Processes, name: str) -> str:
+    """What a child wrote."""
+    wait_for(lambda: children.log_path(name).read_text().strip(), f"{name} to write", timeout_s=20, poll_s=0.05)
+    return children.log_path(name).read_text().strip()
+
+
+def test_stopping_ends_children_and_what_they_started(children: Processes) -> None:
+    with children:
+        children.start("sleeper", [sys.executable, "-c", SLEEPER_WITH_CHILD])
+        grandchild = psutil.Process(int(log_of(children, "sleeper")))
+        assert grandchild.is_running()
+    assert not grandchild.is_running() or grandchild.status() == psutil.STATUS_ZOMBIE
+
+
+def test_a_child_that_ignores_sigterm_is_killed(children: Processes) -> None:
+    with children:
+        children.start("deaf", [sys.executable, "-c", DEAF])
+        log_of(children, "deaf")
+        started = time.monotonic()
+    assert time.monotonic() - started < 15
+
+
+def test_a_child_that_ends_is_started_again_but_not_for_ever(children: Processes) -> None:
+    with children:
+        children.start("brief", [sys.executable, "-c", "print('once more')"])
+        for _ in range(processes.MAX_RESTARTS):
+            wait_for(lambda: not children.is_running("brief"), "it to end", poll_s=0.02)
+            children.check()
+        wait_for(lambda: not children.is_running("brief"), "it to end", poll_s=0.02)
+        with pytest.raises(ProcessFailed, match=r"brief ended with code 0, again and again: see .*brief\.log"):
+            children.check()
+        assert children.log_path("brief").read_text().count("once more") == 1 + processes.MAX_RESTARTS
+
+
+def test_a_taken_port_is_named_before_anything_is_started() -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with pytest.raises(SettingError, match=f"127.0.0.1:{port} cannot be listened on"):
+            require_free_port("127.0.0.1", port)
+
+
+def test_an_address_of_another_machine_is_named() -> None:
+    with pytest.raises(SettingError, match=r"192\.0\.2\.1:3000 cannot be listened on"):
+        require_free_port("192.0.2.1", 3000)
+
+
+def test_both_stop_signals_set_the_event_and_their_handlers_come_back() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with stop_signals() as stopped:
+            assert not stopped.is_set()
+            os.kill(os.getpid(), number)
+            assert stopped.wait(5)
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_children_can_be_interrupted_although_sigint_was_inherited_as_ignored(tmp_path: Path) -> None:
+    """Dagster ends its helpers by SIGINT; started from a script in the background, they would never hear it."""
+    subprocess.run(
+        ["/bin/sh", "-c", 'trap "" INT; exec "$@"', "sh", sys.executable, "-c", STARTS_ONE, str(tmp_path)],
+        check=True,
+        timeout=60,
+    )
+    assert (tmp_path / "child.log").read_text().strip() == "True"
+
+
+def test_waiting_ends_with_the_condition_the_time_or_the_stop() -> None:
+    stopped = threading.Event()
+    assert wait_until(lambda: True, stopped=stopped, timeout_s=5)
+    assert not wait_until(lambda: False, stopped=stopped, timeout_s=0.05, poll_s=0.01)
+    stopped.set()
+    assert not wait_until(lambda: True, stopped=stopped, timeout_s=5)
