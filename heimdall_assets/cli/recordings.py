@@ -85,15 +85,15 @@ def _ingested_document(result: ingesting.Ingested) -> dict[str, Any]:
 def extract(
     files: Annotated[list[Path], typer.Argument(help="Recordings of any format that is read.")],
     sample_rate_hz: Annotated[
-        float | None, typer.Option(min=1e-3, help="For files that do not say it themselves.")
+        float | None, typer.Option(min=1e-3, max=1e12, help="For files that do not say it themselves.")
     ] = None,
     center_frequency_hz: Annotated[
-        float | None, typer.Option(min=0.0, help="For files that do not say it themselves.")
+        float | None, typer.Option(min=1e-3, max=1e15, help="For files that do not say it themselves.")
     ] = None,
     format: Annotated[  # noqa: A002  # the option's name
         Format | None, typer.Option(help="For raw files, whose content cannot tell.")
     ] = None,
-    chunk_ms: Annotated[float | None, typer.Option(min=1e-3, help="Duration of a chunk in ms.")] = None,
+    chunk_ms: Annotated[float | None, typer.Option(min=1e-3, max=60_000.0, help="Duration of a chunk in ms.")] = None,
     chunks: Annotated[str | None, typer.Option(help="How many chunks, or all.")] = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
