@@ -164,6 +164,18 @@ def start_webserver(processes: Processes, *, host: str, port: int) -> None:
     )
 
 
+def start_api(processes: Processes, *, host: str, port: int) -> None:
+    """Start the admin API.
+
+    Raises
+    ------
+    SettingError
+        The port is taken.
+    """
+    require_free_port(host, port)
+    processes.start("api", [sys.executable, "-m", "heimdall_assets.web", host, str(port)])
+
+
 def require_free_port(host: str, port: int) -> None:
     """Raise SettingError where nothing can listen on the address."""
     try:

@@ -25,6 +25,20 @@ if TYPE_CHECKING:
 TEMPLATE = "template_heimdall"
 
 
+SLOWEST_FIRST = ("test_pipeline", "test_running", "test_demo")
+"""Files that wait for real daemons: begun first, so that no worker is left alone with one at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the slowest files first; the others keep their order."""
+
+    def place(item: pytest.Item) -> int:
+        name = item.path.stem
+        return SLOWEST_FIRST.index(name) if name in SLOWEST_FIRST else len(SLOWEST_FIRST)
+
+    items.sort(key=place)
+
+
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No HEIMDALL_ variable of the machine reaches a test, and no settings of one test the next."""

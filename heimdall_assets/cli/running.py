@@ -16,12 +16,14 @@ from heimdall_assets.cli.database import connected
 from heimdall_assets.processes import (
     ProcessFailed,
     dagster_processes,
+    start_api,
     start_daemon,
     start_webserver,
     stop_signals,
     wait_until,
 )
 from heimdall_assets.settings import load_settings, settings_table
+from heimdall_assets.web.auth import token_file
 
 START_TIMEOUT_S = 120.0
 HTTP_TIMEOUT_S = 5.0
@@ -30,11 +32,12 @@ HTTP_TIMEOUT_S = 5.0
 def up(
     host: Annotated[str, typer.Option(help="Address that the webserver listens on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port of Dagster's UI.")] = 3000,
+    api_port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the admin API.")] = 8010,
     home: Annotated[Path | None, typer.Option(help="Instead of HEIMDALL_HOME.")] = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Run everything: PostgreSQL (unless a URL is set), Dagster's webserver and daemon, sensor and schedule on.
+    """Run everything: PostgreSQL (unless a URL is set), Dagster's webserver and daemon, sensor and schedule on, API.
 
     SIGINT or SIGTERM stops it all.
 
@@ -44,22 +47,34 @@ def up(
         settings = load_settings() if home is None else load_settings(home=home)
         with connected(settings), dagster_processes(settings) as processes:
             start_webserver(processes, host=host, port=port)
+            start_api(processes, host=host, port=api_port)
             start_daemon(processes)
-            address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+            name = f"[{host}]" if ":" in host else host
+            address, api_address = f"http://{name}:{port}", f"http://{name}:{api_port}"
 
             def is_ready() -> bool:
                 if not processes.is_running("webserver"):
                     raise ProcessFailed(f"the webserver ended: see {processes.log_path('webserver')}")
-                return _answers(f"{address}/server_info")
+                return _answers(f"{address}/server_info") and _answers(f"{api_address}/health")
 
             if not wait_until(is_ready, stopped=stopped, timeout_s=START_TIMEOUT_S):
                 if stopped.is_set():
                     return
                 raise ProcessFailed(f"{address} does not answer: see {processes.log_path('webserver')}")
             if as_json:
-                print_json({"dagster_ui": address, "home": str(settings.home), "logs": str(settings.home / "logs")})
+                print_json(
+                    {
+                        "dagster_ui": address,
+                        "api": api_address,
+                        "home": str(settings.home),
+                        "logs": str(settings.home / "logs"),
+                    }
+                )
             else:
                 out.print(f"Dagster UI  {address}", markup=False)
+                out.print(f"admin API   {api_address}/health", markup=False)
+                if settings.admin_token is None:
+                    out.print(f"API token   in {token_file(settings.home)}", markup=False)
                 out.print(f"home        {settings.home}", markup=False)
                 out.print(f"logs        {settings.home / 'logs'}", markup=False)
                 out.print("Sensor and schedule are on. Ctrl-C stops everything.", markup=False)

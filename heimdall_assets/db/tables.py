@@ -146,3 +146,10 @@ feature_coverage_reports = sa.Table(
     sa.Column("reported_at", _timestamp, primary_key=True, server_default=sa.func.clock_timestamp()),
     sa.Column("figures", JSONB, nullable=False),  # the keys of `heimdall stats`
 )
+
+feature_heartbeats = sa.Table(
+    "feature_heartbeats",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("beat_at", _timestamp, nullable=False),
+)

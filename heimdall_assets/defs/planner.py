@@ -13,7 +13,7 @@ from dagster._core.storage.tags import (
 )
 from sqlalchemy.engine import Connection, Engine
 
-from heimdall_assets.db import states, work
+from heimdall_assets.db import heartbeats, states, work
 from heimdall_assets.db.locks import planner_lock
 from heimdall_assets.defs.partitions import recording_sessions_partitions
 from heimdall_assets.extraction import retry_rule
@@ -89,6 +89,7 @@ def plan_tick(
     with planner_lock(engine) as connection:
         if connection is None:
             return Plan(is_busy=True)
+        heartbeats.beat(connection, heartbeats.PLANNER)
         if states.is_small(connection):
             since = None
         result = Plan(discovered=states.discover(connection, since=since))

@@ -99,7 +99,7 @@ def home(tmp_path: Path) -> Path:
 def test_up_measures_what_comes_in_stops_without_a_trace_and_goes_on_when_started_again(
     home: Path, tmp_path: Path
 ) -> None:
-    command = [*WITHOUT_SIGINT, *HEIMDALL, "up", "--port", str(free_port())]
+    command = [*WITHOUT_SIGINT, *HEIMDALL, "up", "--port", str(free_port()), "--api-port", str(free_port())]
     log = tmp_path / "up.log"
     process = start(command, home, log=log)
     wait_for(lambda: "Sensor and schedule are on" in log.read_text(), "up to be ready", timeout_s=90)
@@ -124,7 +124,7 @@ def test_up_names_a_taken_port_and_exits_with_2(home: Path) -> None:
         other.listen()
         port = str(other.getsockname()[1])
         done = subprocess.run(
-            [*HEIMDALL, "up", "--port", port],
+            [*HEIMDALL, "up", "--port", port, "--api-port", str(free_port())],
             env=environment_with(home),
             capture_output=True,
             text=True,

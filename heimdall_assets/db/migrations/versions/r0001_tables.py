@@ -137,6 +137,11 @@ OUR_TABLES = (
     "CREATE INDEX feature_attempts_open ON heimdall.feature_attempts (run_id) WHERE finished_at IS NULL",
     "CREATE INDEX feature_attempts_finished ON heimdall.feature_attempts (finished_at)",
     """
+    CREATE TABLE heimdall.feature_heartbeats (
+        name text PRIMARY KEY,
+        beat_at timestamptz NOT NULL
+    )""",
+    """
     CREATE TABLE heimdall.feature_coverage_reports (
         reported_at timestamptz PRIMARY KEY DEFAULT clock_timestamp(),
         figures jsonb NOT NULL
