@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+
 import typer
 
 from heimdall_assets.cli import coverage, database, demo, recordings, running
+from heimdall_assets.cli.console import EXIT_USAGE, err
 
 app = typer.Typer(
     name="heimdall",
@@ -31,5 +34,15 @@ db_app.command("serve")(database.serve)
 
 
 def main() -> None:
-    """Entry point of the ``heimdall`` script."""
-    app()
+    """Entry point of the ``heimdall`` script: bad usage is one line, like every other error."""
+    try:
+        code = app(standalone_mode=False)
+    except Exception as error:
+        # Typer brings its own copy of click, older releases use the package: they share the methods, not the class.
+        describe = getattr(error, "format_message", None)
+        if describe is None:
+            raise
+        if "NoArgs" not in type(error).__name__:  # then the help was printed already
+            err.print(f"heimdall: {' '.join(describe().split())}", markup=False, style="red")
+        code = EXIT_USAGE
+    sys.exit(code)
