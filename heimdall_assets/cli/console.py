@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import math
 import sys
+from collections.abc import Mapping
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 from uuid import UUID
@@ -31,8 +33,12 @@ DebugOption = Annotated[bool, typer.Option("--debug", help="Show tracebacks and 
 
 
 def print_json(document: Any) -> None:
-    """Print a JSON document: the only thing that a command with ``--json`` prints on standard output."""
-    sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False, default=_plain) + "\n")
+    """Print a JSON document: the only thing that a command with ``--json`` prints on standard output.
+
+    Rows that other code wrote may hold NaN or infinity, which JSON does not know: they are null.
+    """
+    text = json.dumps(_finite(document), indent=2, ensure_ascii=False, allow_nan=False, default=_plain)
+    sys.stdout.write(text + "\n")
     sys.stdout.flush()
 
 
@@ -56,6 +62,14 @@ def fail(error: HeimdallError, *, as_json: bool) -> NoReturn:
         print_json({"error": {"reason": error.reason, "message": error.message}})
     err.print(f"heimdall: {error.message}", markup=False, style="red")
     raise typer.Exit(EXIT_USAGE if isinstance(error, SettingError) else EXIT_FAILED)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def _plain(value: Any) -> Any:
