@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from heimdall_assets.dsp.request import Request
     from heimdall_assets.dsp.transform import Chunks
 
-GROUP_SAMPLES = 1 << 18
+GROUP_SAMPLES = 1 << 20
 """Samples that are held at once in converted form; a single longer chunk is a group of its own."""
 
 LEVELS = (1e-8, 1e8)

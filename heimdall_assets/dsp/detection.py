@@ -3,8 +3,8 @@
 A chunk of noise alone is called a signal with a set probability, whatever the noise level is: constant false
 alarm rate (CFAR; S. M. Kay, Fundamentals of Statistical Signal Processing, volume II: Detection Theory, 1998).
 In white noise of power n0 a bin, a bin's power is exponential with mean n0, and the mean of neighbouring bins has a
-known distribution too (:func:`~heimdall_assets.dsp.noise.hann_mean_threshold`). A line shows best in its bin, a
-modulated signal in a window of its width; so single bins and windows of 1, 4, 16 and 64 bands are tested, and the
+known distribution too (:class:`~heimdall_assets.dsp.excision.MeanPower`). A line shows best in its bin, a
+modulated signal in a window of its width; so single bins and windows of 1, 4, 16, 64 ... bands are tested, and the
 probability is shared among all these tests (Bonferroni).
 """
 
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from heimdall_assets.dsp.noise import HANN_VARIANCE, hann_mean_threshold
+from heimdall_assets.dsp.excision import MeanPower
 
 if TYPE_CHECKING:
     from heimdall_assets.dsp.grid import Grid
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 Mask = NDArray[np.bool_]
 
-WINDOWS = (1, 4, 16, 64)
+WINDOWS = (1, 4, 16, 64, 256, 1024)
 """Widths in bands of the windows that are tested."""
 
-MIN_POSITIONS = 8
+MIN_POSITIONS = 4
 """A window is used only if this many fit side by side."""
 
 GUARDS = (2, 4, 8, 16, 32)
@@ -94,23 +94,24 @@ def detect(
     ratio = bands / noise[:, np.newaxis]
     windows = [width for width in WINDOWS if count // width >= MIN_POSITIONS]
     share = false_alarm_probability / (len(windows) + 1)
-    floor_deviation = np.sqrt(HANN_VARIANCE / (count * grid.bins_per_band))  # the floor is itself an estimate
+    floor_deviation = MeanPower.of_hann_bins(count * grid.bins_per_band).deviation  # the floor is an estimate itself
     line_threshold = -np.log(share / (count * grid.bins_per_band)) * (1 + floor_deviation)
     margin = peak_power / noise / line_threshold
     line = margin > 1
     support = np.zeros(bands.shape, bool)
     support[line, peak_band[line]] = True
     for width in windows:
-        threshold = hann_mean_threshold(grid.bins_per_band * width, share / count) * (1 + 2 * floor_deviation)
+        threshold = MeanPower.of_hann_bins(grid.bins_per_band * width).threshold(share / count)
+        threshold *= 1 + 2 * floor_deviation
         # what a narrower window explained counts as noise here, or a line would smear into every window over it
-        left = np.where(widened(support), 1.0, ratio)
+        left = np.where(guarded(support), 1.0, ratio)
         means = _sliding_sums(left, width) / width
         margin = np.maximum(margin, (means.max(axis=1) - 1) / (threshold - 1))
         found = means > threshold
         if found.any():
             support |= _covered(found, width, count) & (ratio > 1) | _covered(found, width, count, width // 4)
     single = line & (support.sum(axis=1) == 1)
-    raised = ratio > 1 + 1.5 * np.sqrt(HANN_VARIANCE / grid.bins_per_band)
+    raised = ratio > 1 + 1.5 * MeanPower.of_hann_bins(grid.bins_per_band).deviation
     for _ in range(3):
         support |= widened(support) & raised
     return Detection(margin, line, guarded(support), single)

@@ -77,9 +77,8 @@ def _rows(
     num_bins = (bands.stop - bands.start) * width
     band_power = spectrum.band_power[:, bands]
     slot_power = waveform.slot_power if passband is None else None
-    floor = noise_floor(band_power, grid, slot_power)
-    resolution = RESOLUTION * waveform.power / grid.num_bins
-    noise = np.maximum(floor.per_bin, resolution)
+    floor = noise_floor(band_power, grid, slot_power).above(RESOLUTION * waveform.power / grid.num_bins)
+    noise = floor.per_bin
     rows = np.arange(len(chunks))
     detection = detect(
         band_power,
@@ -117,7 +116,7 @@ def _rows(
         crossings=waveform.crossings,
         noise_per_hz=noise / grid.bin_hz,
         noise_power=noise_power,
-        is_resolved=(floor.per_bin > resolution).astype(np.float64),
+        is_resolved=floor.is_resolved.astype(np.float64),
         margin=detection.margin,
         is_present=detection.present.astype(np.float64),
         signal_power=signal_power,

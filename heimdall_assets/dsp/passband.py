@@ -13,13 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from heimdall_assets.dsp.noise import (
-    EXCISION_PROBABILITY,
-    RESOLUTION,
-    SPECTRAL_START,
-    consecutive_mean_excision,
-    hann_mean_threshold,
-)
+from heimdall_assets.dsp.excision import MeanPower, consecutive_mean_excision
+from heimdall_assets.dsp.noise import RESOLUTION, SPECTRAL_START
 from heimdall_assets.errors import BadParameter
 
 if TYPE_CHECKING:
@@ -30,25 +25,33 @@ if TYPE_CHECKING:
 MIN_BANDS = 16
 """Fewest bands in a passband: below, there is no noise floor to find."""
 
-OPEN_RATIO = 10.0
-"""Bands this much above the floor of the whole spectrum may lie in the passband."""
+SMOOTHED_BANDS = 4
+"""Bands that are averaged before they are compared."""
 
-MIN_OPEN_SHARE = 0.2
+QUANTISED_OPEN_RATIO = 2.5
+OPEN_RATIO = 10.0
+"""Bands this much above the floor of the whole spectrum may lie in the passband: with a floor that is rounding to the
+sample format, and without."""
+
+QUANTISED_STEP_RATIO = 2.5
+STEP_RATIO = 1000.0
+"""All of the passband is at least this much above that floor, in the same two cases."""
+
+MIN_OPEN_SHARE = 0.15
 MAX_OPEN_SHARE = 0.97
 """A passband is at least and at most this share of the sampled band; a narrower hump is a signal."""
 
 SKIRT_SHARE = 0.02
 """Share of the sampled band in which the filter's edge has to rise."""
 
-QUANTISED_STEP_RATIO = 10.0
-STEP_RATIO = 1000.0
-"""The edge rises this much: with a floor that is rounding, and without."""
-
 CONTRAST_RATIO = 30.0
 """Signals stand out this much inside of the passband: a lone wide signal is as flat as noise."""
 
 IMPLAUSIBLE_STEP_RATIO = 1e7
 """No receiver has a wide signal that much over its noise."""
+
+ROUNDING_RATIO = 4.0
+"""A floor below this multiple of the power of rounding is rounding."""
 
 SAMPLE_STEPS = (2.0**-15, 2.0**-23)
 """Steps of 16-bit and 24-bit samples, full scale being 1. In 8 bits rounding is the floor of many a receiver."""
@@ -111,18 +114,24 @@ def estimate_passband(
     Returns
     -------
     Passband or None
-        None where the spectrum does not force the conclusion. It is forced by a contiguous stretch of a fifth of
-        the band or more that rises everywhere far above the rest, within 2 % of the band, if besides
+        None where the spectrum does not force the conclusion. It is forced by a contiguous stretch of a seventh of
+        the band or more that rises above the rest within 2 % of the band, if
 
         - the rest is no stronger than rounding to 16 or 24 bits, or
-        - signals stand out over the stretch, which therefore is itself a floor, or
+        - the step is at least 30 dB and signals stand out over the stretch, which therefore is itself a floor, or
         - the step is larger than any receiver's dynamic range.
+
+        A lone wide signal in 16-bit samples whose noise is weaker than their rounding meets the first rule, too, and
+        is mistaken for the noise of a passband.
     """
     level = np.median(bands, axis=0)  # one chunk with a lightning stroke or a jump of the gain tells nothing
-    threshold = hann_mean_threshold(grid.bins_per_band, EXCISION_PROBABILITY)
-    floor = float(consecutive_mean_excision(level[np.newaxis], threshold, SPECTRAL_START)[0])
-    floor = max(floor, RESOLUTION / 100 * power / grid.num_bins)
-    raised = np.flatnonzero(level > OPEN_RATIO * floor)
+    distribution = MeanPower.of_hann_bins(grid.bins_per_band)
+    floor = float(consecutive_mean_excision(level[np.newaxis], distribution, SPECTRAL_START)[0])
+    floor = max(floor, RESOLUTION * power / grid.num_bins)
+    rounding = _sample_step(samples) ** 2 / 6 / grid.num_bins
+    is_rounding = floor < ROUNDING_RATIO * rounding
+    smooth = np.convolve(level, np.full(SMOOTHED_BANDS, 1 / SMOOTHED_BANDS), mode="same")
+    raised = np.flatnonzero(smooth > (QUANTISED_OPEN_RATIO if is_rounding else OPEN_RATIO) * floor)
     if raised.size == 0:
         return None
     first, last = int(raised[0]), int(raised[-1])
@@ -130,10 +139,8 @@ def estimate_passband(
     skirt = max(2, round(SKIRT_SHARE * grid.num_bands))
     if not MIN_OPEN_SHARE <= share <= MAX_OPEN_SHARE or last - first + 1 - 2 * skirt < MIN_BANDS:
         return None
-    inside = level[first + skirt : last + 1 - skirt]
+    inside = smooth[first + skirt : last + 1 - skirt]
     lowest = float(np.min(inside))
-    rounding = _sample_step(samples) ** 2 / 6 / grid.num_bins
-    is_rounding = floor < 4 * rounding
     if lowest < (QUANTISED_STEP_RATIO if is_rounding else STEP_RATIO) * floor:
         return None
     stands_out = float(np.max(inside)) > CONTRAST_RATIO * float(np.quantile(inside, 0.2))

@@ -1,7 +1,7 @@
 """The passes over every sample of a chunk: the waveform's own figures, one FFT, the Hann-windowed power spectrum.
 
-Everything after this works on bands, some thousand numbers a chunk. The rows are taken in blocks that fit into a
-processor's cache, and all arithmetic on samples is in single precision; sums over a chunk end in double precision.
+Everything after this works on bands, some thousand numbers a chunk. All arithmetic on samples is in single precision;
+sums over a chunk end in double precision.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from scipy import fft
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from heimdall_assets.dsp.grid import Grid
 
 Chunks = NDArray[np.complex64]
@@ -22,8 +24,8 @@ Column = NDArray[np.float64]
 NUM_SLOTS = 64
 """Equal pieces of a chunk whose powers tell quiet time from bursts."""
 
-BLOCK_SAMPLES = 40_000
-"""Samples that are worked on at once."""
+BLOCK_SAMPLES = 1 << 16
+"""Samples that are worked on at once, so that they stay in a processor's cache."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,11 +121,12 @@ def transform(chunks: Chunks, grid: Grid, searched: slice) -> tuple[Waveform, Sp
         searched_power=np.empty(count),
         dc_power=np.empty(count),
     )
+    coefficients = fft.fft(chunks[:, : grid.num_bins], axis=1)  # many rows at once: they share vector registers
     step = max(1, BLOCK_SAMPLES // length)
     for start in range(0, count, step):
         rows = slice(start, min(start + step, count))
         _waveform_pass(chunks[rows], waveform, rows)
-        _spectrum_pass(chunks[rows], grid, searched, spectrum, rows)
+        _spectrum_pass(coefficients[rows], grid, searched, spectrum, rows)
     return waveform, spectrum
 
 
@@ -156,56 +159,89 @@ def power_in_bands(chunks: Chunks, grid: Grid, marked: NDArray[np.bool_]) -> Col
 def _waveform_pass(chunks: Chunks, out: Waveform, rows: slice) -> None:
     count, length = chunks.shape
     parts = chunks.view(np.float32)
-    squares = parts * parts
-    power = squares[:, 0::2] + squares[:, 1::2]
     slot = length // NUM_SLOTS
     whole = slot * NUM_SLOTS
-    slots = power[:, :whole].reshape(count, NUM_SLOTS, slot).sum(axis=2).astype(np.float64)
-    rest = power[:, whole:].sum(axis=1, dtype=np.float64)
-    out.slot_power[rows] = slots / slot
-    out.power[rows] = (slots.sum(axis=1) + rest) / length
-    out.peak_power[rows] = power.max(axis=1)
-    magnitude = np.sqrt(power, out=power)
-    slots = magnitude[:, :whole].reshape(count, NUM_SLOTS, slot).sum(axis=2).astype(np.float64)
-    rest = magnitude[:, whole:].sum(axis=1, dtype=np.float64)
-    out.mean_magnitude[rows] = (slots.sum(axis=1) + rest) / length
+    sums = np.empty((2, count, NUM_SLOTS + 1))  # of |x|^2 and |x|; the last column is the rest after the slots
+    peaks = []
+    step = max(1, BLOCK_SAMPLES // (count * slot))
+    for first in range(0, NUM_SLOTS, step):
+        slots = slice(first, min(first + step, NUM_SLOTS))
+        power = _powers(parts[:, 2 * slot * slots.start : 2 * slot * slots.stop])
+        peaks.append(power.max(axis=1))
+        sums[0, :, slots] = power.reshape(count, -1, slot).sum(axis=2)
+        magnitude = np.sqrt(power, out=power)
+        sums[1, :, slots] = magnitude.reshape(count, -1, slot).sum(axis=2)
+    rest = _powers(parts[:, 2 * whole :])
+    peaks.append(rest.max(axis=1, initial=0))
+    sums[0, :, -1] = rest.sum(axis=1)
+    sums[1, :, -1] = np.sqrt(rest).sum(axis=1)
+    out.slot_power[rows] = sums[0, :, :-1] / slot
+    out.power[rows], out.mean_magnitude[rows] = sums.sum(axis=2) / length
+    out.peak_power[rows] = np.max(peaks, axis=0)
     negative = np.signbit(parts[:, 0::2])
-    for row, changed in zip(range(rows.start, rows.stop), negative[:, 1:] != negative[:, :-1], strict=True):
-        out.crossings[row] = np.count_nonzero(changed) / (length - 1)
+    changes = [np.count_nonzero(row[1:] != row[:-1]) for row in negative]
+    out.crossings[rows] = np.array(changes) / (length - 1)
 
 
-def _spectrum_pass(chunks: Chunks, grid: Grid, searched: slice, out: Spectrum, rows: slice) -> None:
-    """Transform and window.
+def _powers(parts: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return I^2 + Q^2 of alternating I and Q, shape (rows, 2 n) -> (rows, n)."""
+    squares = parts * parts
+    power: NDArray[np.float32] = squares[:, 0::2] + squares[:, 1::2]
+    return power
 
-    With d[k] = S[k] - S[k+1], the difference d[k] - d[k-1] is 2 S[k] - S[k-1] - S[k+1], that is four times the
-    transform of x (1 - cos(2 pi n / N)) / 2. The window 1 - cos has the mean square 3/2, hence the unit
-    1 / (4 x 3/2 N^2).
-    """
-    size = grid.num_bins
-    coefficients = fft.fft(chunks[:, :size], axis=1)
-    count = len(coefficients)
-    out.dc_power[rows] = np.abs(coefficients[:, 0].astype(np.complex128)) ** 2 / float(size) ** 2
-    lowest = size - size // 2  # coefficient that belongs to the lowest frequency
-    ordered = np.empty((count, size + 2), np.complex64)  # ascending, with the cyclic neighbour at either end
-    ordered[:, 1 : size // 2 + 1] = coefficients[:, lowest:]
-    ordered[:, size // 2 + 1 : size + 1] = coefficients[:, :lowest]
-    ordered[:, 0] = ordered[:, size]
-    ordered[:, size + 1] = ordered[:, 1]
-    slopes = ordered[:, :-1] - ordered[:, 1:]
-    windowed = (slopes[:, 1:] - slopes[:, :-1]).view(np.float32)
-    windowed *= windowed
+
+def _spectrum_pass(
+    coefficients: NDArray[np.complex64], grid: Grid, searched: slice, out: Spectrum, rows: slice
+) -> None:
+    count, size = coefficients.shape
     power = out.bin_power[rows]
-    np.add(windowed[:, 0::2], windowed[:, 1::2], out=power)
+    step = max(grid.bins_per_band, BLOCK_SAMPLES // count)
+    for start in range(0, size, step):
+        for piece, bins in _pieces(start, min(start + step, size), size):
+            _windowed_power(coefficients, piece, power[:, bins])
     weights = np.ones((grid.bins_per_band, 2), np.float32)
     weights[:, 1] = np.arange(grid.bins_per_band)
-    sums = power.reshape(-1, grid.bins_per_band) @ weights
-    sums = sums.reshape(count, grid.num_bands, 2).astype(np.float64) * out.unit
+    sums = (power.reshape(-1, grid.bins_per_band) @ weights).reshape(count, grid.num_bands, 2) * out.unit
     out.band_power[rows] = sums[:, :, 0] / grid.bins_per_band
     out.band_moment[rows] = sums[:, :, 1]
     peak = power[:, searched].argmax(axis=1) + searched.start
     out.peak[rows] = peak
-    around = (peak[:, np.newaxis] + np.arange(-2, 3)) % size
-    out.peak_bins[rows] = np.take_along_axis(ordered[:, 1:-1], around, axis=1)
-    inside = ordered[:, 1:-1][:, searched]
-    energy = [np.vdot(row, row).real for row in inside]
-    out.searched_power[rows] = np.array(energy, np.float64) / float(size) ** 2
+    around = (peak[:, np.newaxis] + np.arange(-2, 3) + size - size // 2) % size
+    out.peak_bins[rows] = np.take_along_axis(coefficients, around, axis=1)
+    scale = float(size) ** 2
+    out.dc_power[rows] = np.abs(coefficients[:, 0].astype(np.complex128)) ** 2 / scale
+    energy = np.zeros(count)
+    for piece, _ in _pieces(searched.start, searched.stop, size):
+        energy += [np.vdot(row, row).real for row in coefficients[:, piece]]
+    out.searched_power[rows] = energy / scale
+
+
+def _pieces(start: int, stop: int, size: int) -> Iterator[tuple[slice, slice]]:
+    """Yield where bins start .. stop, counted from the lowest frequency, lie among the coefficients.
+
+    A transform has the frequencies from 0 upwards first, then the negative ones; a range has up to two pieces.
+    """
+    middle = size // 2
+    if start < middle:
+        end = min(stop, middle)
+        yield slice(start + size - middle, end + size - middle), slice(start, end)
+    if stop > middle:
+        begin = max(start, middle)
+        yield slice(begin - middle, stop - middle), slice(begin, stop)
+
+
+def _windowed_power(coefficients: NDArray[np.complex64], piece: slice, out: NDArray[np.float32]) -> None:
+    """Compute the power under a Hann window, of the bins of a piece.
+
+    With d[k] = S[k] - S[k+1], the difference d[k] - d[k-1] is 2 S[k] - S[k-1] - S[k+1]: twice the transform of
+    x (1 - cos(2 pi n / N)). The mean square of this window is 3/2, hence the unit 1 / (4 x 3/2 N^2).
+    """
+    size = coefficients.shape[1]
+    slopes = np.empty((len(coefficients), piece.stop - piece.start + 1), np.complex64)
+    inside = coefficients[:, piece]
+    np.subtract(inside[:, :-1], inside[:, 1:], out=slopes[:, 1:-1])
+    slopes[:, 0] = coefficients[:, piece.start - 1] - inside[:, 0]
+    slopes[:, -1] = inside[:, -1] - coefficients[:, piece.stop % size]
+    windowed = (slopes[:, 1:] - slopes[:, :-1]).view(np.float32)
+    windowed *= windowed
+    np.add(windowed[:, 0::2], windowed[:, 1::2], out=out)

@@ -1,0 +1,153 @@
+"""Fits and checks the coefficients behind confidence_score.
+
+    python -m heimdall_assets_tests.dsp.calibration [--chunks 12000] [--seed 1]
+
+measures that many seeded chunks of the fitted classes and as many of the held-out ones, fits by maximum likelihood,
+and prints the coefficients for heimdall_assets/dsp/confidence.py beside the calibration error that they, and those
+in the source, have on either set. A chunk counts as right if the decision is right and, where a signal was found,
+its SNR lies within 1 dB of the truth.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.optimize import minimize
+
+from heimdall_assets.dsp.confidence import FITTED, Coefficients, evidence, probability_right
+from heimdall_assets.dsp.grid import grid_for
+from heimdall_assets.dsp.kernel import measure
+from heimdall_assets.dsp.noise import Floor
+from heimdall_assets_tests.dsp.signals import RATE_HZ, WAVEFORMS, noise, with_snr
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+NOISE = "noise"
+FITTED_CLASSES = ("cw", "nbfm", "qpsk", "noise_like", "ofdm", NOISE)
+HELD_OUT_CLASSES = ("two_tones", "burst", "hard_keyed_psk", "am", "fsk", "keyed_carrier", "chirp")
+
+LENGTHS = (40_000, 12_000, 2400)
+SNR_RANGE_DB = (-20.0, 40.0)
+TOLERANCE_DB = 1.0
+ERROR_BINS = 10
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """What was measured of chunks, and whether it was right; arrays of shape (chunks,)."""
+
+    kind: NDArray[np.str_]
+    margin: NDArray[np.float64]
+    deviation: NDArray[np.float64]
+    snr: NDArray[np.float64]
+    floor: Floor
+    is_right: NDArray[np.bool_]
+
+    def probability(self, coefficients: Coefficients = FITTED) -> NDArray[np.float64]:
+        """Return the confidence that coefficients give to each chunk."""
+        return probability_right(self.margin, self.deviation, self.snr, self.floor, coefficients)
+
+
+def outcomes(classes: Sequence[str], count: int, seed: int) -> Outcomes:
+    """Measure ``count`` chunks: classes and lengths in turn, SNRs at random."""
+    rng = np.random.default_rng(seed)
+    columns: list[tuple[float, ...]] = []
+    kinds = []
+    for index in range(count):
+        kind = classes[index % len(classes)]
+        length = LENGTHS[index // len(classes) % len(LENGTHS)]
+        snr_db = rng.uniform(*SNR_RANGE_DB)
+        is_noise = kind == NOISE
+        samples = noise(rng, length) if is_noise else with_snr(WAVEFORMS[kind](rng, length, RATE_HZ), snr_db, rng)
+        chunk = samples.astype(np.complex64)[np.newaxis]
+        rows, _ = measure(chunk, grid_for(length, RATE_HZ), 1e-3, None, may_estimate=True)
+        snr = rows.signal_power[0] / rows.noise_power[0]
+        found = bool(rows.is_present[0])
+        error_db = abs(10 * np.log10(max(snr, 1e-9)) - snr_db)
+        is_right = not found if is_noise else found and error_db <= TOLERANCE_DB
+        kinds.append(kind)
+        columns.append(
+            (
+                rows.margin[0],
+                rows.snr_deviation[0],
+                snr,
+                rows.floor_spread_db[0],
+                rows.floor_dispersion[0],
+                float(is_right),
+            )
+        )
+    margin, deviation, snrs, spread_db, dispersion, right = np.array(columns, np.float64).T
+    floor = Floor(np.ones(count), spread_db, dispersion, np.ones(count, bool))
+    return Outcomes(np.array(kinds), margin, deviation, snrs, floor, right > 0)
+
+
+def expected_calibration_error(probability: NDArray[np.float64], is_right: NDArray[np.bool_]) -> float:
+    """Return the mean distance of probability and frequency over ten bins, weighted by their counts.
+
+    M. P. Naeini, G. F. Cooper, M. Hauskrecht, "Obtaining Well Calibrated Probabilities Using Bayesian Binning", AAAI
+    Conference on Artificial Intelligence, 2015.
+    """
+    bins = np.minimum((probability * ERROR_BINS).astype(int), ERROR_BINS - 1)
+    gaps = [
+        abs(probability[bins == index].mean() - is_right[bins == index].mean()) * np.mean(bins == index)
+        for index in np.unique(bins)
+    ]
+    return float(sum(gaps))
+
+
+def fitted(measured: Outcomes) -> Coefficients:
+    """Return the most likely coefficients."""
+    chance, uneven, absent = evidence(measured.margin, measured.deviation, measured.snr, measured.floor)
+    found = measured.margin > 1
+    right = measured.is_right.astype(np.float64)
+
+    def loss(weights: NDArray[np.float64]) -> float:
+        coefficients = _coefficients(weights)
+        probability = np.clip(measured.probability(coefficients), 1e-6, 1 - 1e-6)
+        likelihood = right * np.log(probability) + (1 - right) * np.log(1 - probability)
+        return float(-likelihood.mean() + 1e-6 * np.sum(weights**2))
+
+    assert chance.shape[1] == uneven.shape[1] == absent.shape[1] == found.size
+    start = np.array([*FITTED.chance, *FITTED.floor, *FITTED.absent])
+    return _coefficients(minimize(loss, start).x)
+
+
+def _coefficients(weights: NDArray[np.float64]) -> Coefficients:
+    a, b, c, d, e, f, g, h = (float(weight) for weight in weights)
+    return Coefficients(chance=(a, b, c), floor=(d, e, f), absent=(g, h))
+
+
+def main() -> None:
+    """Fit, check and print."""
+    parser = argparse.ArgumentParser(description="Fit and check the coefficients behind confidence_score.")
+    parser.add_argument("--chunks", type=int, default=12_000, help="chunks of either set")
+    parser.add_argument("--seed", type=int, default=1)
+    arguments = parser.parse_args()
+    training = outcomes(FITTED_CLASSES, arguments.chunks, arguments.seed)
+    held_out = outcomes(HELD_OUT_CLASSES, arguments.chunks, arguments.seed + 1)
+    lines = []
+    for name, coefficients in (("in the source", FITTED), ("fitted now", fitted(training))):
+        lines.append(f"{name}: {coefficients}")
+        for title, measured in (("fitted classes", training), ("held-out classes", held_out)):
+            probability = measured.probability(coefficients)
+            error = expected_calibration_error(probability, measured.is_right)
+            lines.append(f"  {title}: expected calibration error {error:.3f} over {probability.size} chunks")
+            for kind in np.unique(measured.kind):
+                chosen = measured.kind == kind
+                error = expected_calibration_error(probability[chosen], measured.is_right[chosen])
+                lines.append(
+                    f"    {kind:15s} {error:.3f}   mean probability {probability[chosen].mean():.3f}, "
+                    f"right {measured.is_right[chosen].mean():.3f}"
+                )
+    sys.stdout.write("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()
