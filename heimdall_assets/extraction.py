@@ -260,7 +260,7 @@ def _store_result(connection: Connection, result: SessionFeatures, number: int) 
         stored = features.stored_features(connection, session.id, for_update=True)
         kept = stored is not None and not stored.failed and stored.num_usable > result.num_usable
         if kept and stored is not None:
-            states.set_back(connection, session.id, state=_state_of(stored))
+            states.set_back(connection, session.id, state=featured_state(stored))
         else:
             features.replace_features(connection, result, attempt=number)
             states.set_featured(
@@ -300,7 +300,7 @@ def _store_failure(
         stored = features.stored_features(connection, session.id, for_update=True)
         kept = stored is not None and not stored.failed
         if kept and stored is not None:
-            states.set_back(connection, session.id, state=_state_of(stored))
+            states.set_back(connection, session.id, state=featured_state(stored))
         else:
             metadata = features.failure_metadata(run_id=run_id, feature_version=FEATURE_VERSION, seconds=seconds)
             features.replace_with_failure(connection, session, error, attempt=number, metadata=metadata)
@@ -315,7 +315,8 @@ def _store_failure(
     return Outcome(session.id, False, False, summary, error.reason, error.message)
 
 
-def _state_of(stored: features.StoredFeatures) -> str:
+def featured_state(stored: features.StoredFeatures) -> str:
+    """The state, done or partial, of a session that has this row; one that other code wrote is done."""
     ours = stored.feature_version is not None
     return "partial" if ours and stored.num_usable < stored.num_receivers else "done"
 

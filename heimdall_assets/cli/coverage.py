@@ -13,6 +13,7 @@ from heimdall_assets.cli.database import connected
 from heimdall_assets.db import coverage, features, sessions, states
 from heimdall_assets.db.engine import transaction
 from heimdall_assets.errors import UnknownSession
+from heimdall_assets.extraction import featured_state
 from heimdall_assets.records import FEATURE_VERSION
 from heimdall_assets.settings import load_settings
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from sqlalchemy.engine import Connection
+
+    from heimdall_assets.records import Session
 
 SHOWN_FEATURES = ("rssi_dbm", "snr_db", "frequency_offset_hz", "bandwidth_hz", "signal_present")
 
@@ -143,7 +146,7 @@ def session_document(connection: Connection, session_id: UUID, source_tolerance_
         "session_name": session.name,
         "session_start": session.started_at,
         "status": session.status,
-        "state": _state_name(session.status, state),
+        "state": _state_name(session, state, stored),
         "state_row": None if state is None else state._asdict(),
         "known_source": None
         if session.known_source is None
@@ -163,10 +166,16 @@ def session_document(connection: Connection, session_id: UUID, source_tolerance_
     }
 
 
-def _state_name(status: str, state: Any) -> str | None:
-    if status != "completed":
+def _state_name(session: Session, state: Any, stored: features.StoredFeatures | None) -> str | None:
+    """The session's state as ``stats`` counts it: by the tables where they say more than feature_states."""
+    if session.status != "completed":
         return None
-    return "pending" if state is None else str(state.state)
+    known = None if state is None else str(state.state)
+    if known in {None, "pending", "failed", "quarantined", "empty"} and stored is not None and not stored.failed:
+        return featured_state(stored)
+    if known is None:
+        return "pending" if session.measurements else "empty"
+    return known
 
 
 def _session_errors(state: Any) -> list[dict[str, Any]]:

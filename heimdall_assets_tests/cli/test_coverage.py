@@ -1,0 +1,387 @@
+"""`heimdall stats`, `show` and `failures` on sessions in every state."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import uuid
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+from typer.testing import CliRunner
+
+from heimdall_assets.cli.app import app
+from heimdall_assets.db import states, tables
+from heimdall_assets.db.engine import transaction
+from heimdall_assets.extraction import extract_session
+from heimdall_assets_tests.conftest import drop_database, make_database
+from heimdall_assets_tests.factory import FIRST_START, GOOD, MISSING, TRUNCATED
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from sqlalchemy.engine import URL, Engine
+    from typer.testing import Result
+
+    from heimdall_assets.settings import Settings
+    from heimdall_assets_tests.factory import SessionFactory
+
+KEYS = [
+    "total_recordings",
+    "recordings_with_features",
+    "recordings_without_features",
+    "recordings_pending",
+    "recordings_running",
+    "recordings_failed",
+    "recordings_quarantined",
+    "recordings_partial",
+    "recordings_without_iq",
+    "recordings_ignored",
+    "recordings_stale",
+    "total_measurements",
+    "measurements_with_features",
+    "measurements_without_features",
+    "coverage_percent",
+    "computable_coverage_percent",
+    "oldest_pending_age_seconds",
+]
+NOWHERE = "postgresql://nobody:secret@127.0.0.1:1/nothing"
+
+pytestmark = pytest.mark.usefixtures("environment")
+
+
+def heimdall(*arguments: object) -> Result:
+    """Run the command in this process, on a terminal of 200 columns."""
+    return CliRunner(env={"COLUMNS": "200"}).invoke(app, [str(argument) for argument in arguments])
+
+
+def document(*arguments: object) -> Any:
+    """The JSON that a successful command prints, which prints nothing else."""
+    result = heimdall(*arguments, "--json")
+    assert (result.exit_code, result.stderr) == (0, ""), result.output
+    return json.loads(result.stdout)
+
+
+def add_foreign_row(engine: Engine, session_id: uuid.UUID, **values: Any) -> None:
+    """A row as other code writes it."""
+    row = {
+        "recording_session_id": session_id,
+        "timestamp": FIRST_START,
+        "receiver_features": [{"rx_id": "RX1", "rx_lat": 45.0, "rx_lon": 7.0, "snr_db": {"mean": 8.3}}],
+        "extraction_metadata": {"extraction_method": "recorded"},
+        "overall_confidence": 0.5,
+        **values,
+    }
+    with transaction(engine) as connection:
+        connection.execute(insert(tables.measurement_features).values(row))
+
+
+# --- stats
+
+
+def test_stats_counts_every_session_in_exactly_one_state(
+    engine: Engine, factory: SessionFactory, settings: Settings
+) -> None:
+    done, partial, broken, missing = (
+        factory.add((GOOD, GOOD)),
+        factory.add((GOOD, TRUNCATED)),
+        factory.add((TRUNCATED,)),
+        factory.add((MISSING,)),
+    )
+    for session_id in (done, partial, broken, missing):
+        extract_session(engine, session_id, settings)
+    foreign, ignored = factory.add((GOOD, GOOD)), factory.add()
+    add_foreign_row(engine, foreign)
+    factory.add((None,))
+    factory.add((GOOD,) * 4)
+    factory.add(status="recording")
+    with transaction(engine) as connection:
+        states.discover(connection)
+        connection.execute(
+            sa.text("UPDATE heimdall.feature_states SET state = 'ignored' WHERE recording_session_id = :id"),
+            {"id": ignored},
+        )
+    figures = document("stats")
+    age_s = figures.pop("oldest_pending_age_seconds")
+    assert 0 <= age_s < 60
+    assert figures == {
+        "total_recordings": 8,
+        "recordings_with_features": 3,
+        "recordings_without_features": 5,
+        "recordings_pending": 1,
+        "recordings_running": 0,
+        "recordings_failed": 1,
+        "recordings_quarantined": 1,
+        "recordings_partial": 1,
+        "recordings_without_iq": 1,
+        "recordings_ignored": 1,
+        "recordings_stale": 1,
+        "total_measurements": 15,
+        "measurements_with_features": 4,
+        "measurements_without_features": 11,
+        "coverage_percent": 37.5,
+        "computable_coverage_percent": 50.0,
+    }
+
+
+def test_stats_of_an_empty_database_has_every_key_in_order() -> None:
+    figures = document("stats")
+    assert list(figures) == KEYS
+    assert (figures["coverage_percent"], figures["computable_coverage_percent"]) == (0.0, 0.0)
+    assert figures["oldest_pending_age_seconds"] is None
+    assert set(figures.values()) == {0, None}
+
+
+def test_stats_for_people_has_a_line_a_figure(factory: SessionFactory) -> None:
+    factory.add()
+    result = heimdall("stats")
+    assert (result.exit_code, result.stderr) == (0, "")
+    lines = dict(line.rsplit(maxsplit=1) for line in map(str.strip, result.stdout.splitlines()))
+    assert [name.replace(" ", "_") for name in lines] == KEYS
+    assert (lines["total recordings"], lines["recordings pending"]) == ("1", "1")
+
+
+def test_the_real_command_prints_one_document_and_nothing_else() -> None:
+    code = "from heimdall_assets.cli import main; main()"
+    ended = subprocess.run(
+        [sys.executable, "-c", code, "stats", "--json"], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert list(json.loads(ended.stdout)) == KEYS
+
+
+# --- show
+
+
+def test_show_of_a_done_session_has_its_row_receivers_state_and_attempts(
+    engine: Engine, factory: SessionFactory, settings: Settings
+) -> None:
+    factory.rows(
+        "INSERT INTO heimdall.known_sources (name, frequency_hz, latitude, longitude) "
+        "VALUES ('beacon', 145500000, 45.1, 7.6) RETURNING 1"
+    )
+    session_id = factory.add()
+    extract_session(engine, session_id, settings, run_id="run-7")
+    shown = document("show", session_id)
+    assert shown["session_id"] == str(session_id)
+    assert (shown["status"], shown["state"], shown["session_start"]) == ("completed", "done", FIRST_START.isoformat())
+    assert shown["known_source"] == {
+        "name": "beacon",
+        "latitude": 45.1,
+        "longitude": 7.6,
+        "frequency_hz": 145_500_000,
+        "found_by": "frequency",
+    }
+    assert shown["num_measurements"] == 3
+    assert [receiver["rx_id"] for receiver in shown["receivers"]] == ["RX1", "RX2", "RX3"]
+    first = shown["receivers"][0]
+    assert (first["iq_data_location"], first["format"], first["num_chunks"]) == (GOOD, "npy", 5)
+    assert first["frequency_offset_hz"]["mean"] == pytest.approx(1234.5, abs=0.05)
+    assert shown["features"]["num_receivers_detected"] == 3
+    assert shown["state_row"]["feature_version"] == 1
+    ((attempt),) = shown["attempts"]
+    assert (attempt["number"], attempt["outcome"], attempt["run_id"]) == (1, "done", "run-7")
+    assert shown["errors"] == []
+
+    text = heimdall("show", session_id)
+    assert (text.exit_code, text.stderr) == (0, "")
+    lines = text.stdout.splitlines()
+    assert lines[0] == f"session {session_id}  session 01 00:00"
+    assert lines[1] == "state   done, started 2025-06-01 00:00:00 UTC"
+    assert lines[2] == "source  beacon at 45.1 N 7.6 E"
+    assert lines[3].startswith("figures num_receivers_detected 3, mean_snr_db ")
+    assert lines[5].split()[0] == "RX1"
+    assert lines[5].split()[3] == "1234"  # the offset, four digits
+    assert lines[8].startswith("attempt 1: done, ")
+
+
+def test_show_of_a_partial_session_has_the_receivers_error(
+    engine: Engine, factory: SessionFactory, settings: Settings
+) -> None:
+    session_id = factory.add((GOOD, TRUNCATED))
+    extract_session(engine, session_id, settings)
+    shown = document("show", session_id)
+    assert shown["state"] == "partial"
+    ((error),) = shown["errors"]
+    assert (error["rx_id"], error["reason"]) == ("RX2", "truncated")
+    assert shown["receivers"][1]["error"]["reason"] == "truncated"
+    text = heimdall("show", session_id).stdout
+    (line,) = [line for line in text.splitlines() if line.strip().startswith("RX2")]
+    assert "truncated.npy has 40064 bytes" in line
+
+
+def test_show_of_a_failed_session_has_the_reason_and_every_attempt(
+    engine: Engine, factory: SessionFactory, settings: Settings
+) -> None:
+    session_id = factory.add((MISSING, MISSING))
+    for _ in range(2):
+        extract_session(engine, session_id, settings)
+    shown = document("show", session_id)
+    assert shown["state"] == "failed"
+    assert shown["features"]["extraction_failed"] is True
+    ((error),) = shown["errors"]
+    assert (error["rx_id"], error["reason"]) == (None, "not_found")
+    assert [attempt["reason"] for attempt in shown["attempts"]] == ["not_found", "not_found"]
+    assert [receiver["rx_id"] for receiver in shown["receivers"]] == ["RX1", "RX2"]
+    text = heimdall("show", session_id).stdout
+    assert "state   failed" in text
+    assert "attempt 2: failed, " in text
+    assert "not_found: all 2 receivers failed" in text
+
+
+@pytest.mark.parametrize(
+    ("locations", "status", "state"),
+    [((GOOD,), "completed", "pending"), ((None,), "completed", "empty"), ((GOOD,), "recording", None)],
+)
+def test_show_of_a_session_that_nobody_looked_at_says_what_it_is(
+    factory: SessionFactory, locations: tuple[str | None, ...], status: str, state: str | None
+) -> None:
+    session_id = factory.add(locations, status=status)
+    shown = document("show", session_id)
+    assert (shown["state"], shown["features"], shown["attempts"]) == (state, None, [])
+    text = heimdall("show", session_id).stdout
+    assert f"state   {state or 'not completed (recording)'}, started" in text
+
+
+def test_show_of_a_row_of_other_code_is_done_as_in_stats_also_with_numbers_that_are_none(
+    engine: Engine, factory: SessionFactory
+) -> None:
+    late, early = factory.add(), factory.add()
+    add_foreign_row(engine, early, gdop=float("nan"))
+    with transaction(engine) as connection:
+        states.discover(connection)
+    add_foreign_row(engine, late)  # after the session was found to be pending
+    unseen = factory.add()
+    add_foreign_row(engine, unseen)
+    assert document("stats")["recordings_with_features"] == 3
+    assert [document("show", key)["state"] for key in (late, early, unseen)] == ["done"] * 3
+    assert document("show", early)["features"]["gdop"] is None
+    assert "figures " in heimdall("show", early).stdout
+
+
+def test_show_of_an_unknown_session_is_one_line_and_exit_1() -> None:
+    nobody = uuid.uuid4()
+    result = heimdall("show", nobody)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == f"heimdall: there is no recording session {nobody}\n"
+    as_json = heimdall("show", nobody, "--json")
+    assert as_json.exit_code == 1
+    assert json.loads(as_json.stdout)["error"]["reason"] == "unknown_session"
+
+
+def test_show_of_what_is_no_uuid_says_so() -> None:
+    result = heimdall("show", "session-1")
+    assert result.exit_code == 1
+    assert result.stderr == "heimdall: 'session-1' is not a session's UUID\n"
+
+
+# --- failures
+
+
+def test_failures_are_grouped_by_reason_the_most_frequent_first(
+    engine: Engine, factory: SessionFactory, settings: Settings
+) -> None:
+    broken = factory.add_many(3, (TRUNCATED,))
+    (missing,) = factory.add_many(1, (MISSING,), minutes=10)
+    factory.add((GOOD,), minutes=20)
+    for session_id in (*broken, missing):
+        extract_session(engine, session_id, settings, run_id="run-9")
+    first, second = document("failures")
+    assert (first["reason"], first["sessions"], first["quarantined"]) == ("truncated", 3, 3)
+    assert (second["reason"], second["sessions"], second["quarantined"]) == ("not_found", 1, 0)
+    assert first["example"]["session_id"] in {str(session_id) for session_id in broken}
+    assert first["example"]["run_id"] == "run-9"
+    assert second["example"]["session_id"] == str(missing)
+    assert "no-such-file.npy does not exist" in second["example"]["message"]
+    assert first["first_seen"] <= first["last_seen"]
+    text = heimdall("failures")
+    assert (text.exit_code, text.stderr) == (0, "")
+    assert "truncated  3         3" in text.stdout
+    assert str(missing) in text.stdout
+
+
+def test_failures_of_a_healthy_database_are_none(factory: SessionFactory) -> None:
+    factory.add()
+    assert document("failures") == []
+    assert heimdall("failures").stdout == "No session is failed.\n"
+
+
+# --- the database
+
+DATABASE_COMMANDS = [("stats",), ("failures",), ("show", str(uuid.uuid4())), ("ingest", "/nowhere")]
+
+
+@pytest.mark.parametrize("words", DATABASE_COMMANDS)
+def test_a_database_that_does_not_answer_is_one_line_and_exit_1(
+    words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HEIMDALL_DATABASE_URL", NOWHERE)
+    result = heimdall(*words)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.startswith("heimdall: PostgreSQL is not available: ")
+    assert result.stderr.count("\n") == 1
+    assert "secret" not in result.stderr
+    as_json = heimdall(*words, "--json")
+    assert as_json.exit_code == 1
+    assert json.loads(as_json.stdout)["error"]["reason"] == "database_unavailable"
+
+
+@pytest.fixture
+def bare_database(server_url: URL) -> Iterator[URL]:
+    """A database that nobody has upgraded."""
+    url = make_database(server_url, "template1")
+    yield url
+    for name in (url.database, f"{url.database}_dagster"):
+        drop_database(url.set(database=name))
+
+
+@pytest.mark.parametrize("words", DATABASE_COMMANDS)
+def test_a_database_that_was_never_upgraded_is_told_how_to_be(
+    words: tuple[str, ...], bare_database: URL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HEIMDALL_DATABASE_URL", bare_database.render_as_string(hide_password=False))
+    result = heimdall(*words)
+    assert (result.exit_code, result.stdout) == (1, "")
+    said = f"the database {bare_database.database} was never upgraded: run `heimdall db upgrade`"
+    assert result.stderr == f"heimdall: {said}\n"
+
+
+def test_a_database_that_is_upgraded_as_it_said_can_be_used(
+    bare_database: URL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HEIMDALL_DATABASE_URL", bare_database.render_as_string(hide_password=False))
+    upgraded = document("db", "upgrade")
+    assert upgraded["before"] is None
+    assert document("db", "upgrade") == {"before": upgraded["after"], "after": upgraded["after"]}
+    assert document("stats")["total_recordings"] == 0
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("HEIMDALL_BATCH_SIZE", "0"),
+        ("HEIMDALL_DATABASE_URL", "not a url"),
+        ("HEIMDALL_DATABASE_URL", "postgresql://host"),
+        ("HEIMDALL_RETRY_BASE_SECONDS", "soon"),
+    ],
+)
+def test_a_bad_setting_is_exit_2_and_names_the_variable(
+    variable: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, value)
+    result = heimdall("stats")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith(f"heimdall: {variable}")
+    assert value in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_debug_shows_where_an_error_comes_from(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HEIMDALL_DATABASE_URL", NOWHERE)
+    result = heimdall("stats", "--debug")
+    assert result.exit_code == 1
+    assert type(result.exception).__name__ == "DatabaseUnavailable"
