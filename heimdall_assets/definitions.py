@@ -3,14 +3,19 @@
 from dagster import Definitions, in_process_executor
 
 from heimdall_assets.defs.assets import feature_coverage, measurement_features, measurements, recording_sessions
-from heimdall_assets.defs.jobs import extract_features, extract_sessions
+from heimdall_assets.defs.jobs import (
+    backfill_all_features,
+    batch_feature_extraction,
+    extract_features,
+    extract_sessions,
+)
 from heimdall_assets.defs.resources import Heimdall
 from heimdall_assets.defs.schedules import batch_feature_extraction_schedule
 from heimdall_assets.defs.sensors import unfeatured_sessions_sensor
 
 defs = Definitions(
     assets=[recording_sessions, measurements, measurement_features, feature_coverage],
-    jobs=[extract_features, extract_sessions],
+    jobs=[extract_features, extract_sessions, batch_feature_extraction, backfill_all_features],
     sensors=[unfeatured_sessions_sensor],
     schedules=[batch_feature_extraction_schedule],
     resources={"heimdall": Heimdall()},

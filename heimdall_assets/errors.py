@@ -8,6 +8,7 @@
     │   ├── DatabaseUnavailable      no server answers, or it went away
     │   ├── WrongDatabase            the server answers, but its tables are not ours (or not yet)
     │   ├── UnknownSession           no recording session has this id
+    │   ├── UnknownRequest           no request has this id
     │   └── SessionBusy              another run holds the session's lock for too long
     ├── RecordingError               one receiver's IQ object cannot be used
     │   ├── LocationRefused          outside the allowed roots, or of a scheme that is not served
@@ -87,6 +88,12 @@ class UnknownSession(DatabaseError):
     """No recording session has this id."""
 
     reason = "unknown_session"
+
+
+class UnknownRequest(DatabaseError):
+    """No request has this id."""
+
+    reason = "unknown_request"
 
 
 class SessionBusy(DatabaseError):

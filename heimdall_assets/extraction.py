@@ -85,7 +85,13 @@ def retry_rule(settings: Settings) -> states.RetryRule:
 
 
 def extract_session(
-    engine: Engine, session_id: UUID, settings: Settings, *, run_id: str | None = None, recompute: bool = False
+    engine: Engine,
+    session_id: UUID,
+    settings: Settings,
+    *,
+    run_id: str | None = None,
+    recompute: bool = False,
+    stale: bool = False,
 ) -> Outcome:
     """Make sure that a session has features; compute them unless it has them already.
 
@@ -101,6 +107,8 @@ def extract_session(
         Noted in the attempt and in the row.
     recompute : bool
         Compute even if the same version has done it.
+    stale : bool
+        Compute where the features are of an older version or of other code; without it they are left alone.
 
     Returns
     -------
@@ -121,7 +129,7 @@ def extract_session(
             except HeimdallError as error:
                 return _leave_alone(connection, session, error)
             stored = features.stored_features(connection, session_id)
-            if stored and not stored.failed and stored.feature_version == FEATURE_VERSION and not recompute:
+            if stored and not stored.failed and not recompute and not (stale and _is_stale(stored)):
                 return Outcome(session_id, True, False, summary_of(stored.row))
             number = states.begin_attempt(connection, session_id, run_id=run_id, feature_version=FEATURE_VERSION)
         started = time.perf_counter()
@@ -313,6 +321,10 @@ def _store_failure(
         return Outcome(session.id, True, False, {**summary_of(stored.row), "recompute_failed": error.message})
     summary = {"reasons": error.reason, "seconds": round(seconds, 4), "feature_version": FEATURE_VERSION}
     return Outcome(session.id, False, False, summary, error.reason, error.message)
+
+
+def _is_stale(stored: features.StoredFeatures) -> bool:
+    return stored.feature_version is None or stored.feature_version < FEATURE_VERSION
 
 
 def featured_state(stored: features.StoredFeatures) -> str:

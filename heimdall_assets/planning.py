@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import math
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from uuid import UUID
 
-Lane = Literal["fresh", "backlog", "retry"]
+Lane = Literal["fresh", "backlog", "retry", "request"]
 
 
 def priority(lane: Lane, origin: str) -> int:
@@ -45,14 +45,20 @@ class Batch:
         In the order in which they run.
     is_contiguous : bool
         True: new partition keys, registered in this order, run as a range. False: scattered keys, run as a list.
-    lane : {"fresh", "backlog", "retry"}
+    lane : {"fresh", "backlog", "retry", "request"}
         The queue keeps a slot for fresh ones.
+    request_id : UUID or None
+        The request that asked for them.
+    stale : bool
+        Features of an older version, or of other code, are to be computed again.
     """
 
     batch_id: str
     session_ids: tuple[UUID, ...]
     is_contiguous: bool
     lane: Lane
+    request_id: UUID | None = None
+    stale: bool = False
 
 
 def choose(
@@ -145,4 +151,40 @@ def plan(
         *make_batches(fresh, batch_size=batch_size, lane="fresh"),
         *make_batches(old, batch_size=batch_size, lane="backlog"),
         *make_batches(retries[: max(0, retry_slots)], batch_size=batch_size, lane="retry"),
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A session that a request waits for."""
+
+    request_id: UUID
+    session_id: UUID
+    is_registered: bool
+    stale: bool
+    batch_size: int
+
+
+def plan_requests(waiting: Sequence[Asked], *, slots: int) -> list[Batch]:
+    """Batches for requests: one request after the other, each in batches of its own.
+
+    Parameters
+    ----------
+    waiting : sequence of Asked
+        In the order in which they should run. A session that several requests wait for is planned for the first.
+    slots : int
+        How many sessions may be planned.
+    """
+    by_request: dict[tuple[UUID, bool, int], list[Candidate]] = {}
+    seen: set[UUID] = set()
+    for item in waiting:
+        if len(seen) >= slots or item.session_id in seen:
+            continue
+        seen.add(item.session_id)
+        key = (item.request_id, item.stale, item.batch_size)
+        by_request.setdefault(key, []).append(Candidate(item.session_id, item.is_registered))
+    return [
+        replace(batch, request_id=request_id, stale=stale)
+        for (request_id, stale, batch_size), candidates in by_request.items()
+        for batch in make_batches(candidates, batch_size=batch_size, lane="request")
     ]

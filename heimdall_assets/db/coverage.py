@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from heimdall_assets.db.sessions import STARTS, classified
+from heimdall_assets.db.sessions import STARTS, current_sessions
 from heimdall_assets.db.tables import feature_attempts as attempts
 from heimdall_assets.db.tables import feature_coverage_reports as reports
 from heimdall_assets.db.tables import feature_states as states
@@ -33,29 +33,6 @@ class FailureGroup:
     example_message: str | None
     example_run_id: str | None
 
-
-# A session counts by its row in feature_states, except where the tables say more: it is not completed any more, it is
-# new, or other code wrote its features since.
-_CURRENT = """
-    WITH known AS MATERIALIZED (
-        SELECT fs.* FROM heimdall.feature_states fs
-        WHERE EXISTS (SELECT 1 FROM heimdall.recording_sessions s
-                      WHERE s.id = fs.recording_session_id AND s.status = 'completed')
-          AND NOT (fs.state IN ('pending', 'failed', 'quarantined', 'empty')
-                   AND EXISTS (SELECT 1 FROM heimdall.measurement_features mf
-                               WHERE mf.recording_session_id = fs.recording_session_id
-                                 AND NOT coalesce(mf.extraction_failed, false)))),
-    wanted AS MATERIALIZED (
-        SELECT s.* FROM heimdall.recording_sessions s
-        WHERE s.status = 'completed'
-          AND NOT EXISTS (SELECT 1 FROM known k WHERE k.recording_session_id = s.id)),
-    sessions AS (
-        SELECT k.recording_session_id AS id, k.state, k.measurements_total, k.measurements_with_features,
-               k.feature_version, k.first_seen_completed_at AS waiting_since
-        FROM known k
-        UNION ALL
-        SELECT c.id, c.state, c.measurements_total, c.measurements_with_features, c.feature_version, c.completed_at
-        FROM ({classified}) c)"""
 
 _STATS = """
     SELECT state, count(*) AS sessions, sum(measurements_total) AS measurements,
@@ -86,10 +63,8 @@ def coverage_figures(connection: Connection, *, feature_version: int) -> dict[st
     feature_version : int
         Rows with an older one, or with none, are stale.
     """
-    current = _CURRENT.format(classified=classified(connection, "wanted"))
-    by_state: dict[str, Any] = {
-        row.state: row for row in connection.execute(sa.text(current + _STATS), {"version": feature_version})
-    }
+    query = sa.text(current_sessions(connection) + _STATS)
+    by_state: dict[str, Any] = {row.state: row for row in connection.execute(query, {"version": feature_version})}
 
     def sessions(*names: str) -> int:
         return sum(int(by_state[name].sessions) for name in names if name in by_state)

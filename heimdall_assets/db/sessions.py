@@ -111,6 +111,39 @@ def classified(connection: Connection, wanted: str) -> str:
         ) l"""
 
 
+def current_sessions(connection: Connection) -> str:
+    """SQL for every completed session as the tables are now: a WITH clause that ends in a CTE named ``sessions``.
+
+    Returns
+    -------
+    str
+        ``sessions`` has (id, state, measurements_total, measurements_with_features, feature_version, reason,
+        waiting_since). A session is taken from its row in feature_states, except where the tables say more: it is
+        not completed any more, it is new, or other code wrote its features since.
+    """
+    return f"""
+        WITH known AS MATERIALIZED (
+            SELECT fs.* FROM heimdall.feature_states fs
+            WHERE EXISTS (SELECT 1 FROM heimdall.recording_sessions s
+                          WHERE s.id = fs.recording_session_id AND s.status = 'completed')
+              AND NOT (fs.state IN ('pending', 'failed', 'quarantined', 'empty')
+                       AND EXISTS (SELECT 1 FROM heimdall.measurement_features mf
+                                   WHERE mf.recording_session_id = fs.recording_session_id
+                                     AND NOT coalesce(mf.extraction_failed, false)))),
+        wanted AS MATERIALIZED (
+            SELECT s.* FROM heimdall.recording_sessions s
+            WHERE s.status = 'completed'
+              AND NOT EXISTS (SELECT 1 FROM known k WHERE k.recording_session_id = s.id)),
+        sessions AS (
+            SELECT k.recording_session_id AS id, k.state, k.measurements_total, k.measurements_with_features,
+                   k.feature_version, k.reason, k.first_seen_completed_at AS waiting_since
+            FROM known k
+            UNION ALL
+            SELECT c.id, c.state, c.measurements_total, c.measurements_with_features, c.feature_version, NULL,
+                   c.completed_at
+            FROM ({classified(connection, "wanted")}) c)"""
+
+
 def load_session(connection: Connection, session_id: UUID, *, source_tolerance_hz: float) -> Session:
     """A session with its measurements that have IQ data, in the order of their time stamps, and its ground truth.
 

@@ -251,6 +251,40 @@ def _set_final(connection: Connection, session_id: UUID, **values: object) -> No
     )
 
 
+def ignore(connection: Connection, session_ids: Collection[UUID], *, undo: bool = False) -> list[UUID]:
+    """Take sessions out of the work list for good, or bring them back as what the tables say they are.
+
+    Returns
+    -------
+    list of UUID
+        The sessions that changed; one that is being worked on does not.
+    """
+    discover(connection, session_ids=session_ids)
+    if undo:
+        condition = states.c.state == "ignored"
+        # Without a row it is new again: discovery classifies it by its features and measurements.
+        removed = connection.scalars(
+            sa.delete(states)
+            .where(states.c.recording_session_id.in_(session_ids), condition)
+            .returning(states.c.recording_session_id)
+        ).all()
+        discover(connection, session_ids=removed)
+        return list(removed)
+    changed = connection.scalars(
+        sa.update(states)
+        .where(states.c.recording_session_id.in_(session_ids), states.c.state.not_in(("ignored", "running")))
+        .values(
+            state="ignored",
+            next_attempt_at=None,
+            reserved_by=None,
+            reserved_at=None,
+            updated_at=sa.func.clock_timestamp(),
+        )
+        .returning(states.c.recording_session_id)
+    ).all()
+    return list(changed)
+
+
 def recover_lost(connection: Connection, rule: RetryRule) -> list[UUID]:
     """Find sessions that are marked running although nobody holds their lock, and hand them back to the planner.
 

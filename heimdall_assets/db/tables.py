@@ -153,3 +153,27 @@ feature_heartbeats = sa.Table(
     sa.Column("name", sa.Text, primary_key=True),
     sa.Column("beat_at", _timestamp, nullable=False),
 )
+
+feature_requests = sa.Table(
+    "feature_requests",
+    metadata,
+    sa.Column("id", UUID, primary_key=True, server_default=sa.text("gen_random_uuid()")),
+    sa.Column("selection", JSONB, nullable=False),
+    sa.Column("status", sa.Text, nullable=False, server_default="queued"),  # queued, running, done, cancelled
+    sa.Column("requested_by", sa.Text, nullable=False),
+    sa.Column("total_found", sa.Integer),
+    sa.Column("num_batches", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("created_at", _timestamp, nullable=False, server_default=sa.func.clock_timestamp()),
+    sa.Column("started_at", _timestamp),
+    sa.Column("finished_at", _timestamp),
+)
+
+feature_request_sessions = sa.Table(
+    "feature_request_sessions",
+    metadata,
+    sa.Column("request_id", UUID, primary_key=True),
+    sa.Column("recording_session_id", UUID, primary_key=True),
+    sa.Column("position", sa.Integer, nullable=False),
+    sa.Column("queued_at", _timestamp),
+    sa.Column("outcome", sa.Text),  # done, failed; null while it is open
+)

@@ -74,6 +74,7 @@ class ExtractionConfig(Config):
     """What a person may ask of a run."""
 
     recompute: bool = Field(default=False, description="Compute again even what has features of this version")
+    stale: bool = Field(default=False, description="Compute again what is of an older version, or of other code")
 
 
 def _features_description() -> str:
@@ -119,6 +120,7 @@ with warnings.catch_warnings():
                 context.partition_keys,
                 heimdall.settings,
                 recompute=config.recompute,
+                stale=config.stale,
             )
         yield from ()
 

@@ -2,10 +2,11 @@
 
 import json
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from dagster import DagsterInstance, DagsterRunStatus, RunRequest, RunsFilter
+from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, RunRequest, RunsFilter
 from dagster._core.storage.tags import (
     ASSET_PARTITION_RANGE_END_TAG,
     ASSET_PARTITION_RANGE_START_TAG,
@@ -13,11 +14,12 @@ from dagster._core.storage.tags import (
 )
 from sqlalchemy.engine import Connection, Engine
 
-from heimdall_assets.db import heartbeats, states, work
+from heimdall_assets.db import heartbeats, requests, states, work
 from heimdall_assets.db.locks import planner_lock
 from heimdall_assets.defs.partitions import recording_sessions_partitions
 from heimdall_assets.extraction import retry_rule
-from heimdall_assets.planning import Batch, Candidate, plan, priority
+from heimdall_assets.planning import Asked, Batch, Candidate, plan, plan_requests, priority
+from heimdall_assets.records import FEATURE_VERSION
 from heimdall_assets.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -113,6 +115,9 @@ def plan_tick(
         result.batches = [batch for batch in batches if batch.is_contiguous or not is_schedule]
         for batch in result.batches:
             work.reserve(connection, batch.batch_id, batch.session_ids)
+        if not is_schedule:
+            free = max(0, settings.max_batches - in_flight.get("request", 0))
+            result.batches += _plan_requests(connection, settings, free * settings.batch_size)
         keys = [session_id for batch in result.batches for session_id in batch.session_ids]
         if keys:
             # In the order in which they will run, inside the lock: ranges follow the order of registration.
@@ -121,8 +126,34 @@ def plan_tick(
     return result
 
 
-def run_request(batch: Batch, origin: str) -> RunRequest:
-    """The run of a batch."""
+def _plan_requests(connection: Connection, settings: Settings, slots: int) -> list[Batch]:
+    """Take in what people asked for, see what of it has ended, and plan and reserve what has not begun."""
+    requests.take_in(connection, feature_version=FEATURE_VERSION)
+    for request_id, total, queued in requests.settle(connection, feature_version=FEATURE_VERSION):
+        logger.info("Backfill complete: %d recordings found, %d tasks queued (request %s)", total, queued, request_id)
+    waiting = [
+        Asked(
+            row.request_id,
+            row.recording_session_id,
+            row.is_registered,
+            row.stale,
+            row.batch_size or settings.batch_size,
+        )
+        for row in requests.next_sessions(connection, slots)
+    ]
+    batches = plan_requests(waiting, slots=slots)
+    for batch in batches:
+        work.reserve(connection, batch.batch_id, batch.session_ids)
+        if batch.request_id is not None:
+            number = requests.set_queued(connection, batch.request_id, batch.session_ids)
+            logger.info("Backfill batch %d: %d tasks queued", number, len(batch.session_ids))
+    return batches
+
+
+def run_request(batch: Batch, planner: str) -> RunRequest:
+    """The run of a batch that sensor or schedule planned."""
+    origin = planner if batch.request_id is None else str(batch.request_id)
+    options: dict[str, object] = {"stale": True} if batch.stale else {}
     tags = {
         BATCH_TAG: batch.batch_id,
         ORIGIN_TAG: origin,
@@ -132,11 +163,13 @@ def run_request(batch: Batch, origin: str) -> RunRequest:
     if batch.lane != "fresh":
         tags[SLOT_TAG] = "shared"
     if not batch.is_contiguous:
-        config = {"ops": {"extract_listed_sessions": {"config": {"session_ids": list(map(str, batch.session_ids))}}}}
+        listed: dict[str, object] = {"session_ids": list(map(str, batch.session_ids)), **options}
+        config = {"ops": {"extract_listed_sessions": {"config": listed}}}
         return RunRequest(run_key=batch.batch_id, job_name=EXTRACT_SESSIONS, run_config=config, tags=tags)
     tags[ASSET_PARTITION_RANGE_START_TAG] = str(batch.session_ids[0])
     tags[ASSET_PARTITION_RANGE_END_TAG] = str(batch.session_ids[-1])
-    return RunRequest(run_key=batch.batch_id, job_name=EXTRACT_FEATURES, tags=tags)
+    config = {"ops": {"measurement_features": {"config": options}}} if options else {}
+    return RunRequest(run_key=batch.batch_id, job_name=EXTRACT_FEATURES, run_config=config, tags=tags)
 
 
 def _take_back(instance: DagsterInstance, connection: Connection, settings: Settings) -> tuple[dict[str, int], bool]:
@@ -145,9 +178,9 @@ def _take_back(instance: DagsterInstance, connection: Connection, settings: Sett
     if not batches:
         return {}, False
     now = states.database_time(connection)
-    statuses: dict[str, DagsterRunStatus] = {}
-    for run in instance.get_runs(RunsFilter(tags={BATCH_TAG: [batch_id for batch_id, _, _ in batches]})):
-        statuses[run.tags[BATCH_TAG]] = run.status
+    runs = instance.get_runs(RunsFilter(tags={BATCH_TAG: [batch_id for batch_id, _, _ in batches]}))
+    statuses = {run.tags[BATCH_TAG]: run.status for run in runs}
+    _cancel_queued(instance, connection, runs)
     ended, in_flight, is_queue_waiting = [], dict[str, int](), False
     for batch_id, reserved_at, _ in batches:
         status = statuses.get(batch_id)
@@ -167,6 +200,19 @@ def _take_back(instance: DagsterInstance, connection: Connection, settings: Sett
         released = work.release(connection, ended)
         logger.info("took back %d sessions of %d batches that ended", released, len(ended))
     return in_flight, is_queue_waiting
+
+
+def _cancel_queued(instance: DagsterInstance, connection: Connection, runs: Sequence[DagsterRun]) -> None:
+    """Cancel the runs of cancelled requests that still wait in the queue; those that run end as they would have."""
+    queued = [
+        run for run in runs if run.status == DagsterRunStatus.QUEUED and run.tags[BATCH_TAG].startswith("request-")
+    ]
+    if not queued:
+        return
+    cancelled = requests.cancelled_requests(connection, {run.tags.get(ORIGIN_TAG, "") for run in queued})
+    for run in queued:
+        if run.tags.get(ORIGIN_TAG) in cancelled:
+            instance.report_run_canceled(run, message="The request was cancelled.")
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,13 @@ class Finished:
 
 
 def walk_sessions(
-    engine: Engine, partition_keys: Sequence[str], settings: Settings, *, run_id: str, recompute: bool
+    engine: Engine,
+    partition_keys: Sequence[str],
+    settings: Settings,
+    *,
+    run_id: str,
+    recompute: bool,
+    stale: bool = False,
 ) -> Iterator[Finished]:
     """Extract every session, ``settings.workers`` at a time, and yield each when it ends.
 
@@ -43,7 +49,7 @@ def walk_sessions(
     DatabaseError
         The database went away: the sessions not reached stay reserved until the planner takes them back.
     """
-    work = partial(_extract, engine, settings=settings, run_id=run_id, recompute=recompute)
+    work = partial(_extract, engine, settings=settings, run_id=run_id, recompute=recompute, stale=stale)
     waiting = iter(partition_keys)
     with ThreadPoolExecutor(settings.workers, thread_name_prefix="session") as pool:
         active: set[Future[Finished]] = set()
@@ -60,9 +66,9 @@ def walk_sessions(
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _extract(engine: Engine, key: str, *, settings: Settings, run_id: str, recompute: bool) -> Finished:
+def _extract(engine: Engine, key: str, *, settings: Settings, run_id: str, recompute: bool, stale: bool) -> Finished:
     try:
-        outcome = extract_session(engine, session_id_of(key), settings, run_id=run_id, recompute=recompute)
+        outcome = extract_session(engine, session_id_of(key), settings, run_id=run_id, recompute=recompute, stale=stale)
     except (UnknownSession, SessionBusy) as error:
         return Finished(key, None, error.reason, error.message)
     except DatabaseError:
@@ -81,6 +87,7 @@ def extract_and_report(
     settings: Settings,
     *,
     recompute: bool,
+    stale: bool = False,
 ) -> None:
     """Walk the keys of a run; each partition is materialized as its session ends, failures fail the run at the end.
 
@@ -93,7 +100,9 @@ def extract_and_report(
     failed: list[Finished] = []
     computed = 0
     with run_lock(engine, context.run_id):
-        for finished in walk_sessions(engine, partition_keys, settings, run_id=context.run_id, recompute=recompute):
+        for finished in walk_sessions(
+            engine, partition_keys, settings, run_id=context.run_id, recompute=recompute, stale=stale
+        ):
             if finished.outcome is None or not finished.outcome.has_features:
                 context.log.warning("session %s: %s", finished.partition_key, finished.message)
                 failed.append(finished)

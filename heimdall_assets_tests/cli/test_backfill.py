@@ -1,0 +1,95 @@
+"""`heimdall backfill` and `ignore`, as commands."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from heimdall_assets_tests.cli.test_running import HEIMDALL, environment_with, heimdall, left_behind, recording
+from heimdall_assets_tests.conftest import environment_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from heimdall_assets.settings import Settings
+    from heimdall_assets_tests.factory import SessionFactory
+
+
+@pytest.fixture
+def run(settings: Settings, tmp_path: Path) -> Any:
+    """Runs a command on the test's database; (exit code, standard output, standard error)."""
+
+    def run_command(*arguments: str) -> tuple[int, str, str]:
+        done = subprocess.run(
+            [*HEIMDALL, *arguments],
+            env=environment_with(tmp_path, **environment_of(settings, tmp_path)),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        return done.returncode, done.stdout, done.stderr
+
+    return run_command
+
+
+def test_a_dry_run_says_how_many_and_changes_nothing(run: Any, factory: SessionFactory) -> None:
+    factory.add_many(7)
+    code, output, _ = run("backfill", "--all", "--dry-run", "--json")
+    assert (code, json.loads(output)) == (0, {"planned": 7})
+    assert factory.scalar("SELECT count(*) FROM heimdall.feature_requests") == 0
+    assert factory.scalar("SELECT count(*) FROM heimdall.feature_states") == 0
+
+
+def test_without_a_daemon_the_request_is_kept_and_that_is_said(run: Any, factory: SessionFactory) -> None:
+    factory.add()
+    code, output, errors = run("backfill", "--limit", "5", "--json")
+    assert code == 0
+    assert json.loads(output)["status"] == "queued"
+    assert errors.startswith("no daemon is alive")
+    assert factory.rows("SELECT selection ->> 'limit', requested_by LIKE 'cli %' FROM heimdall.feature_requests") == [
+        ("5", True)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "say which sessions"),
+        (("--all", "--since", "yesterday"), "--since 'yesterday' is not allowed"),
+        (("--limit", "0"), "Invalid value for '--limit'"),
+    ],
+)
+def test_bad_usage_is_one_line_and_exit_2(run: Any, arguments: tuple[str, ...], message: str) -> None:
+    code, output, errors = run("backfill", *arguments)
+    assert code == 2
+    assert message in errors
+    assert errors.count("\n") == 1
+    assert not output
+
+
+def test_a_session_can_be_ignored_and_brought_back(run: Any, factory: SessionFactory) -> None:
+    key = factory.add()
+    assert run("ignore", str(key))[:2] == (0, "1 of 1 sessions ignored\n")
+    assert factory.state(key) == "ignored"
+    assert run("ignore", str(key), "--undo")[0] == 0
+    assert factory.state(key) == "pending"
+
+
+def test_ignoring_what_does_not_exist_names_it_and_exits_with_1(run: Any) -> None:
+    code, _, errors = run("ignore", "00000000-0000-0000-0000-000000000001")
+    assert code == 1
+    assert "there is no completed recording session 00000000-0000-0000-0000-000000000001" in errors
+    assert run("ignore", "x")[0] == 1
+
+
+def test_run_carries_the_request_out_where_nothing_is_running(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    assert heimdall(home, "ingest", str(recording(tmp_path, 1)))[0]["is_new"]
+    progress = heimdall(home, "backfill", "--all", "--run")
+    assert (progress["status"], progress["total_found"], progress["done"]) == ("done", 1, 1)
+    assert heimdall(home, "stats")["recordings_with_features"] == 1
+    assert not left_behind(home)

@@ -1,0 +1,219 @@
+"""Requests: a selection is taken in once, followed to its end, and never asks for a session twice."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import pytest
+import sqlalchemy as sa
+from hypothesis import given
+from hypothesis import strategies as st
+
+from heimdall_assets.db import requests, states
+from heimdall_assets.db.engine import transaction
+from heimdall_assets.db.requests import Progress, Selection
+from heimdall_assets.errors import SettingError, UnknownRequest
+from heimdall_assets.extraction import extract_session
+from heimdall_assets.records import FEATURE_VERSION
+from heimdall_assets_tests.factory import GOOD, TRUNCATED, SessionFactory
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from sqlalchemy.engine import Engine
+
+    from heimdall_assets.settings import Settings
+
+
+def count(engine: Engine, **selection: object) -> int:
+    """How many sessions a selection finds."""
+    with transaction(engine) as connection:
+        return requests.count(connection, Selection(**selection), feature_version=FEATURE_VERSION)  # type: ignore[arg-type]
+
+
+def submit(engine: Engine, **selection: object) -> UUID:
+    """Ask, and let the planner take it in."""
+    with transaction(engine) as connection:
+        key = requests.submit(connection, Selection(**selection), requested_by="test")  # type: ignore[arg-type]
+        states.discover(connection)
+        requests.take_in(connection, feature_version=FEATURE_VERSION)
+    return key
+
+
+def settle(engine: Engine, key: UUID) -> Progress:
+    """Give outcomes, as every tick does; how far the request is."""
+    with transaction(engine) as connection:
+        requests.settle(connection, feature_version=FEATURE_VERSION)
+        return requests.progress(connection, key)
+
+
+def waiting(engine: Engine) -> list[UUID]:
+    """Sessions that the planner would plan for requests."""
+    with transaction(engine) as connection:
+        return [row.recording_session_id for row in requests.next_sessions(connection, 1000)]
+
+
+def add_foreign_row(factory: SessionFactory, key: UUID) -> None:
+    """A row as other code writes it."""
+    factory.rows(
+        "INSERT INTO heimdall.measurement_features (recording_session_id, timestamp, receiver_features, "
+        "extraction_metadata, overall_confidence) VALUES (:id, now(), ARRAY['{\"rx_id\": \"RX1\"}'::jsonb], '{}', 0.5) "
+        "RETURNING 1",
+        id=key,
+    )
+
+
+def test_a_selection_counts_pending_stale_and_failed_sessions_before_anybody_has_looked(
+    factory: SessionFactory, engine: Engine, settings: Settings
+) -> None:
+    pending = factory.add_many(4)
+    stale = factory.add(minutes=10)
+    add_foreign_row(factory, stale)
+    factory.add((None,), minutes=20)  # no IQ data
+    factory.add(status="recording", minutes=30)
+    broken = factory.add((TRUNCATED,), minutes=40)
+    extract_session(engine, broken, settings)
+    assert count(engine, pending=True) == 4
+    assert count(engine, stale=True) == 1
+    assert count(engine, failed=True) == 1
+    assert count(engine, reason="truncated") == 1
+    assert count(engine, reason="not_found") == 0
+    assert count(engine, pending=True, stale=True, failed=True) == 6
+    assert count(engine, pending=True, limit=3) == 3
+    assert count(engine, session_ids=(str(pending[0]), str(stale), str(broken))) == 3
+    assert count(engine, pending=True, since="2025-06-01T00:01:00+00:00", until="2025-06-01T00:03:00+00:00") == 2
+
+
+def test_a_selection_that_names_nothing_is_refused(engine: Engine) -> None:
+    with pytest.raises(SettingError, match="the selection names no sessions"):
+        count(engine, limit=5)
+
+
+def test_a_request_ends_with_done_and_failed_adding_up_to_what_it_found(
+    factory: SessionFactory, engine: Engine, settings: Settings
+) -> None:
+    keys = [*factory.add_many(3), factory.add((TRUNCATED,), minutes=9)]
+    request = submit(engine, pending=True)
+    factory.add_many(2, minutes=60)  # these came later: they are not part of it
+    assert set(waiting(engine)) == set(keys)
+    assert settle(engine, request).remaining == 4
+    for key in keys[:2]:
+        extract_session(engine, key, settings)
+    half = settle(engine, request)
+    assert (half.status, half.done, half.failed, half.remaining) == ("running", 2, 0, 2)
+    assert half.eta_seconds is not None
+    for key in keys[2:]:
+        extract_session(engine, key, settings)
+    end = settle(engine, request)
+    assert (end.status, end.total_found, end.done, end.failed, end.remaining) == ("done", 4, 3, 1, 0)
+    assert end.has_ended
+    assert waiting(engine) == []
+
+
+def test_a_request_that_finds_nothing_ends_at_once(engine: Engine) -> None:
+    end = settle(engine, submit(engine, pending=True))
+    assert (end.status, end.total_found) == ("done", 0)
+
+
+def test_two_identical_requests_are_both_answered_by_one_attempt_a_session(
+    factory: SessionFactory, engine: Engine, settings: Settings
+) -> None:
+    keys = factory.add_many(2, (TRUNCATED,))
+    for key in keys:
+        extract_session(engine, key, settings)
+    first, second = submit(engine, failed=True), submit(engine, failed=True)
+    assert len(waiting(engine)) == 4  # the planner takes each session once: see planning.plan_requests
+    for key in keys:
+        extract_session(engine, key, settings)
+    assert [settle(engine, request).failed for request in (first, second)] == [2, 2]
+    attempts = factory.rows("SELECT count(*) FROM heimdall.feature_attempts GROUP BY recording_session_id")
+    assert attempts == [(2,), (2,)]
+
+
+def test_a_stale_session_is_open_until_it_was_computed_again(
+    factory: SessionFactory, engine: Engine, settings: Settings
+) -> None:
+    key = factory.add()
+    add_foreign_row(factory, key)
+    request = submit(engine, stale=True)
+    assert settle(engine, request).remaining == 1
+    extract_session(engine, key, settings)  # leaves other code's features alone
+    assert settle(engine, request).remaining == 1
+    extract_session(engine, key, settings, stale=True)
+    assert settle(engine, request).done == 1
+    assert count(engine, stale=True) == 0
+
+
+def test_a_cancelled_request_plans_nothing_more_and_keeps_what_was_done(
+    factory: SessionFactory, engine: Engine, settings: Settings
+) -> None:
+    keys = factory.add_many(3)
+    request = submit(engine, pending=True)
+    extract_session(engine, keys[0], settings)
+    settle(engine, request)
+    with transaction(engine) as connection:
+        progress = requests.cancel(connection, request)
+        assert requests.cancelled_requests(connection, {str(request), "sensor"}) == {str(request)}
+    assert (progress.status, progress.done, progress.remaining) == ("cancelled", 1, 0)
+    assert waiting(engine) == []
+    assert settle(engine, request).status == "cancelled"
+
+
+def test_a_session_that_vanished_or_was_ignored_counts_as_failed(factory: SessionFactory, engine: Engine) -> None:
+    keys = factory.add_many(2, (GOOD,))
+    request = submit(engine, pending=True)
+    with transaction(engine) as connection:
+        states.ignore(connection, keys[:1])
+        connection.execute(
+            sa.text("DELETE FROM heimdall.feature_states WHERE recording_session_id = :id"), {"id": keys[1]}
+        )
+    end = settle(engine, request)
+    assert (end.status, end.failed) == ("done", 2)
+
+
+def test_reserved_and_running_sessions_are_not_offered_twice(factory: SessionFactory, engine: Engine) -> None:
+    keys = factory.add_many(3)
+    submit(engine, pending=True)
+    factory.rows(
+        "UPDATE heimdall.feature_states SET reserved_by = 'fresh-1' WHERE recording_session_id = :id RETURNING 1",
+        id=keys[0],
+    )
+    factory.rows(
+        "UPDATE heimdall.feature_states SET state = 'running' WHERE recording_session_id = :id RETURNING 1", id=keys[1]
+    )
+    assert waiting(engine) == [keys[2]]
+
+
+def test_an_unknown_request_is_named(engine: Engine) -> None:
+    key = uuid.uuid4()
+    with pytest.raises(UnknownRequest, match=str(key)), transaction(engine) as connection:
+        requests.progress(connection, key)
+
+
+def test_ignored_sessions_leave_the_work_list_until_they_are_brought_back(
+    factory: SessionFactory, engine: Engine
+) -> None:
+    key, empty = factory.add(), factory.add((None,), minutes=5)
+    with transaction(engine) as connection:
+        assert set(states.ignore(connection, [key, empty])) == {key, empty}
+        assert states.ignore(connection, [key]) == []
+    assert count(engine, pending=True) == 0
+    with transaction(engine) as connection:
+        assert set(states.ignore(connection, [key, empty], undo=True)) == {key, empty}
+    assert (factory.state(key), factory.state(empty)) == ("pending", "empty")
+
+
+@given(
+    st.builds(
+        Selection,
+        pending=st.booleans(),
+        reason=st.none() | st.text(max_size=10),
+        session_ids=st.lists(st.uuids().map(str), max_size=3).map(tuple),
+        limit=st.none() | st.integers(1, 9),
+    )
+)
+def test_a_stored_selection_reads_back_as_it_was_whatever_newer_versions_added(selection: Selection) -> None:
+    stored = {**asdict(selection), "session_ids": list(selection.session_ids), "of_a_later_version": 1}
+    assert Selection.from_json(stored) == selection
