@@ -22,7 +22,7 @@ def test_every_file_that_the_readme_names_exists() -> None:
         "settings.py",
         "extraction.py",
         "planning.py",
-        "ingest.py",
+        "ingest",
         "definitions.py",
         "embedded.py",
         "processes.py",
