@@ -254,7 +254,8 @@ def progress(connection: Connection, request_id: UUID) -> Progress:
     """
     query = """
         SELECT r.status, coalesce(r.total_found, 0) AS total_found, r.num_batches, r.created_at,
-               count(*) FILTER (WHERE a.queued_at IS NOT NULL OR a.outcome IS NOT NULL) AS queued, count(*) FILTER (WHERE a.outcome = 'done') AS done,
+               count(*) FILTER (WHERE a.queued_at IS NOT NULL OR a.outcome IS NOT NULL) AS queued,
+               count(*) FILTER (WHERE a.outcome = 'done') AS done,
                count(*) FILTER (WHERE a.outcome = 'failed') AS failed,
                extract(epoch FROM coalesce(r.finished_at, clock_timestamp()) - r.started_at) AS seconds
         FROM heimdall.feature_requests r

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
+from heimdall_assets.db.sessions import classified
 from heimdall_assets.db.tables import feature_states as states
 
 if TYPE_CHECKING:
@@ -51,6 +52,41 @@ def due_retries(connection: Connection, limit: int) -> list[UUID]:
         .limit(limit)
     )
     return list(connection.scalars(query))
+
+
+def absorb(connection: Connection, session_ids: Collection[UUID] | None = None) -> set[UUID]:
+    """Notice features that other code wrote for sessions that were waiting: they are done, and not planned.
+
+    Parameters
+    ----------
+    connection : Connection
+        In the planner's transaction.
+    session_ids : collection of UUID, optional
+        Only these; None looks at everything that is pending or failed.
+
+    Returns
+    -------
+    set of UUID
+        The sessions that have features now.
+    """
+    among = "" if session_ids is None else "AND fs.recording_session_id = ANY (:session_ids)"
+    query = f"""
+        WITH found AS MATERIALIZED (
+            SELECT fs.recording_session_id AS id FROM heimdall.feature_states fs
+            JOIN heimdall.measurement_features mf USING (recording_session_id)
+            WHERE fs.state IN ('pending', 'failed', 'quarantined', 'empty') AND fs.reserved_by IS NULL {among}
+              AND NOT coalesce(mf.extraction_failed, false)),
+        wanted AS MATERIALIZED (
+            SELECT s.* FROM heimdall.recording_sessions s JOIN found USING (id))
+        UPDATE heimdall.feature_states fs
+        SET state = c.state, measurements_total = c.measurements_total,
+            measurements_with_features = c.measurements_with_features, feature_version = c.feature_version,
+            attempts = 0, next_attempt_at = NULL, reason = NULL, message = NULL, updated_at = clock_timestamp()
+        FROM ({classified(connection, "wanted")}) c
+        WHERE fs.recording_session_id = c.id AND c.state IN ('done', 'partial')
+        RETURNING fs.recording_session_id"""
+    parameters = {} if session_ids is None else {"session_ids": list(session_ids)}
+    return set(connection.scalars(sa.text(query), parameters))
 
 
 def reserve(connection: Connection, batch_id: str, session_ids: Collection[UUID]) -> None:

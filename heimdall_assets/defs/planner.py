@@ -102,10 +102,11 @@ def plan_tick(
         free = settings.max_batches if is_schedule else max(0, settings.max_batches - healthy)
         slots = free * settings.batch_size
         retry_slots = max(0, settings.max_batches - in_flight.get("retry", 0)) * settings.batch_size
+        newest, oldest, retries = _waiting(connection, slots, retry_slots, look_at_all=is_schedule)
         batches = plan(
-            [Candidate(*row) for row in work.newest_pending(connection, slots)],
-            [Candidate(*row) for row in work.oldest_pending(connection, slots)],
-            [Candidate(session_id, True) for session_id in work.due_retries(connection, retry_slots)],
+            newest,
+            oldest,
+            retries,
             slots=slots,
             retry_slots=retry_slots,
             batch_size=settings.batch_size,
@@ -124,6 +125,24 @@ def plan_tick(
             instance.add_dynamic_partitions(recording_sessions_partitions.name or "", [str(key) for key in keys])
             work.set_registered(connection, keys)
     return result
+
+
+def _waiting(
+    connection: Connection, slots: int, retry_slots: int, *, look_at_all: bool
+) -> tuple[list[Candidate], list[Candidate], list[Candidate]]:
+    """The newest and oldest pending sessions and due retries, without those that other code has done meanwhile."""
+    if look_at_all:
+        work.absorb(connection)
+    newest = [Candidate(*row) for row in work.newest_pending(connection, slots)]
+    oldest = [Candidate(*row) for row in work.oldest_pending(connection, slots)]
+    retries = [Candidate(session_id, True) for session_id in work.due_retries(connection, retry_slots)]
+    found = {candidate.session_id for candidate in (*newest, *oldest, *retries)}
+    done = work.absorb(connection, found) if found else set()
+    newest, oldest, retries = (
+        [candidate for candidate in candidates if candidate.session_id not in done]
+        for candidates in (newest, oldest, retries)
+    )
+    return newest, oldest, retries
 
 
 def _plan_requests(connection: Connection, settings: Settings, slots: int) -> list[Batch]:
