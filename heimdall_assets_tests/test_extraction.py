@@ -533,18 +533,46 @@ def test_a_poorer_recompute_is_kept_out_and_a_better_one_replaces(
     assert (state["state"], state["measurements_with_features"], state["reason"]) == ("done", 3, None)
 
 
-def test_a_row_of_other_code_is_replaced_and_kept_in_the_history(
+def test_a_row_of_other_code_is_left_alone_unless_somebody_asks(
     engine: Engine, factory: SessionFactory, settings: Settings
 ) -> None:
     session_id = factory.add()
     add_foreign_row(factory, session_id)
+    row = row_of(factory, session_id)
     outcome = extract_session(engine, session_id, settings)
+    assert (outcome.has_features, outcome.computed, outcome.summary["feature_version"]) == (True, False, None)
+    assert row_of(factory, session_id) == row
+    assert attempts(factory, session_id) == []
+    state = state_row(factory, session_id)
+    assert (state["state"], state["measurements_total"], state["measurements_with_features"]) == ("done", 3, 1)
+
+
+@pytest.mark.parametrize("asked", [{"stale": True}, {"recompute": True}], ids=["stale", "recompute"])
+def test_a_row_of_other_code_is_replaced_where_asked_for_and_kept_in_the_history(
+    engine: Engine, factory: SessionFactory, settings: Settings, asked: dict[str, Any]
+) -> None:
+    session_id = factory.add()
+    add_foreign_row(factory, session_id)
+    outcome = extract_session(engine, session_id, settings, **asked)
     assert outcome.computed
     assert row_of(factory, session_id)["extraction_metadata"]["feature_version"] == FEATURE_VERSION
     ((attempt, replaced),) = history(factory, session_id)
     assert attempt == 1
     assert replaced["receiver_features"][0]["snr_db"] == {"mean": 8.3}
     assert state_row(factory, session_id)["feature_version"] == FEATURE_VERSION
+    assert not extract_session(engine, session_id, settings, stale=True).computed  # it is not stale any more
+
+
+def test_a_row_of_an_older_version_is_stale(engine: Engine, factory: SessionFactory, settings: Settings) -> None:
+    session_id = factory.add()
+    extract_session(engine, session_id, settings)
+    factory.rows(
+        "UPDATE heimdall.measurement_features "
+        "SET extraction_metadata = jsonb_set(extraction_metadata, '{feature_version}', '0') RETURNING 1"
+    )
+    assert not extract_session(engine, session_id, settings).computed
+    assert extract_session(engine, session_id, settings, stale=True).computed
+    assert row_of(factory, session_id)["extraction_metadata"]["feature_version"] == FEATURE_VERSION
 
 
 def test_a_row_of_other_code_stays_done_where_the_files_are_gone(
@@ -552,7 +580,7 @@ def test_a_row_of_other_code_stays_done_where_the_files_are_gone(
 ) -> None:
     session_id = factory.add((MISSING,))
     add_foreign_row(factory, session_id)
-    outcome = extract_session(engine, session_id, settings)
+    outcome = extract_session(engine, session_id, settings, stale=True)
     assert (outcome.has_features, outcome.computed) == (True, False)
     assert row_of(factory, session_id)["receiver_features"][0]["snr_db"] == {"mean": 8.3}
     state = state_row(factory, session_id)
