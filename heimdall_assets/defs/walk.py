@@ -1,6 +1,7 @@
 """A run's way through its sessions: several at a time, each reported as soon as it ends."""
 
 import logging
+import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -126,7 +127,7 @@ def extract_and_report(
 def _metadata(summary: Any) -> dict[str, MetadataValue[Any]]:
     values: dict[str, MetadataValue[Any]] = {}
     for name, value in summary.items():
-        if value is None:
+        if value is None or (isinstance(value, float) and not math.isfinite(value)):  # other code may store NaN
             values[name] = MetadataValue.text("undefined" if name != "reasons" else "none")
         elif isinstance(value, bool | str):
             values[name] = MetadataValue.text(str(value))
