@@ -6,6 +6,7 @@ from dagster import DefaultScheduleStatus, RunRequest, ScheduleEvaluationContext
 
 from heimdall_assets.defs.assets import coverage_event
 from heimdall_assets.defs.jobs import extract_features
+from heimdall_assets.defs.logs import shown_in
 from heimdall_assets.defs.planner import plan_tick, run_request
 from heimdall_assets.defs.resources import Heimdall
 from heimdall_assets.errors import DatabaseError
@@ -26,6 +27,11 @@ def batch_feature_extraction_schedule(
     context: ScheduleEvaluationContext, heimdall: Heimdall
 ) -> list[RunRequest] | SkipReason:
     """One tick; operators know its log lines from the Celery job."""
+    with shown_in(context.log):
+        return _tick(context, heimdall)
+
+
+def _tick(context: ScheduleEvaluationContext, heimdall: Heimdall) -> list[RunRequest] | SkipReason:
     settings = heimdall.settings
     logger.info(
         "Starting batch feature extraction (batch_size=%d, max_batches=%d)",

@@ -20,6 +20,7 @@ from heimdall_assets.db.engine import transaction
 from heimdall_assets.db.states import database_time
 from heimdall_assets.defs.assets import coverage_event
 from heimdall_assets.defs.jobs import extract_features, extract_sessions
+from heimdall_assets.defs.logs import shown_in
 from heimdall_assets.defs.planner import Cursor, Plan, plan_tick, run_request
 from heimdall_assets.defs.resources import Heimdall
 from heimdall_assets.defs.runs import fail_dead_runs, has_open_runs
@@ -45,6 +46,11 @@ COVERAGE_INTERVAL = timedelta(seconds=60)
 )
 def unfeatured_sessions_sensor(context: SensorEvaluationContext, heimdall: Heimdall) -> SensorResult | SkipReason:
     """One tick; a database that is away is a reason to skip, not to fail."""
+    with shown_in(context.log):
+        return _tick(context, heimdall)
+
+
+def _tick(context: SensorEvaluationContext, heimdall: Heimdall) -> SensorResult | SkipReason:
     cursor = Cursor.parse(context.cursor)
     try:
         with heimdall.engine() as engine:
