@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from dagster import AssetKey, DagsterInstance
+from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
+from dagster._core.test_utils import create_run_for_test
 from dagster_postgres import DagsterPostgresStorage
 
 from heimdall_assets.db.engine import create_database_if_missing
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from uuid import UUID
 
-    from dagster import AssetMaterialization, ExecuteInProcessResult
+    from dagster import AssetMaterialization, DagsterRun, DagsterRunStatus, ExecuteInProcessResult
     from sqlalchemy.engine import URL
 
 TEMPLATE = "template_dagster"
@@ -67,6 +69,26 @@ class Dagster:
         return job.execute_in_process(
             instance=self.instance, run_config=run_config, tags=dict(tags or {}), raise_on_error=False
         )
+
+    def add_run(
+        self, status: DagsterRunStatus, job_name: str = "extract_features", *, tags: Mapping[str, str] | None = None
+    ) -> DagsterRun:
+        """A run that Dagster believes to be in this state."""
+        repository = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("heimdall_assets"), "__repository__")
+        run: DagsterRun = create_run_for_test(
+            self.instance,
+            job_name=job_name,
+            status=status,
+            tags=dict(tags or {}),
+            remote_job_origin=RemoteJobOrigin(repository, job_name),
+        )
+        return run
+
+    def status_of(self, run: DagsterRun) -> DagsterRunStatus:
+        """The run's state now."""
+        found = self.instance.get_run_by_id(run.run_id)
+        assert found is not None
+        return found.status
 
     def colours(self, keys: Sequence[str]) -> list[str | None]:
         """What the UI shows of each key."""

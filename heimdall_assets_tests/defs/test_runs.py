@@ -1,0 +1,83 @@
+"""Runs whose process is dead, told by the lock that a live one holds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from dagster import DagsterRunStatus
+
+from heimdall_assets.db.engine import transaction
+from heimdall_assets.db.locks import run_lock
+from heimdall_assets.defs.runs import fail_dead_runs, has_open_runs
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from sqlalchemy.engine import Engine
+
+    from heimdall_assets_tests.defs.conftest import Dagster
+
+JOBS = ("extract_features", "extract_sessions")
+
+
+def look(dagster: Dagster, engine: Engine, suspects: Collection[str] = ()) -> tuple[str, ...]:
+    """One look for dead runs."""
+    with transaction(engine) as connection:
+        return fail_dead_runs(dagster.instance, connection, JOBS, suspects)
+
+
+@pytest.mark.parametrize("job_name", JOBS)
+def test_a_started_run_without_a_lock_is_failed_at_the_second_look(
+    dagster: Dagster, engine: Engine, job_name: str
+) -> None:
+    run = dagster.add_run(DagsterRunStatus.STARTED, job_name)
+    assert look(dagster, engine) == (run.run_id,)
+    assert dagster.status_of(run) == DagsterRunStatus.STARTED
+    assert look(dagster, engine, (run.run_id,)) == ()
+    assert dagster.status_of(run) == DagsterRunStatus.FAILURE
+    (event,) = [log for log in dagster.instance.all_logs(run.run_id) if "PIPELINE_FAILURE" in str(log.dagster_event)]
+    assert "The process of this run ended without a word." in event.message
+
+
+def test_a_run_that_took_its_lock_after_the_first_look_lives(dagster: Dagster, engine: Engine) -> None:
+    run = dagster.add_run(DagsterRunStatus.STARTED)
+    suspects = look(dagster, engine)
+    with run_lock(engine, run.run_id):
+        assert look(dagster, engine, suspects) == ()
+        assert dagster.status_of(run) == DagsterRunStatus.STARTED
+    assert look(dagster, engine) == (run.run_id,)
+
+
+@pytest.mark.parametrize("status", [DagsterRunStatus.QUEUED, DagsterRunStatus.STARTING, DagsterRunStatus.SUCCESS])
+def test_runs_that_are_not_under_way_are_no_suspects(
+    dagster: Dagster, engine: Engine, status: DagsterRunStatus
+) -> None:
+    run = dagster.add_run(status)
+    assert look(dagster, engine, (run.run_id,)) == ()
+    assert dagster.status_of(run) == status
+
+
+def test_runs_of_other_jobs_are_nobodys_business(dagster: Dagster, engine: Engine) -> None:
+    run = dagster.add_run(DagsterRunStatus.STARTED, "somebody_elses_job")
+    assert look(dagster, engine, (run.run_id,)) == ()
+    assert dagster.status_of(run) == DagsterRunStatus.STARTED
+
+
+@pytest.mark.parametrize(
+    ("status", "is_open"),
+    [
+        (DagsterRunStatus.QUEUED, True),
+        (DagsterRunStatus.STARTED, True),
+        (DagsterRunStatus.CANCELING, True),
+        (DagsterRunStatus.FAILURE, False),
+        (DagsterRunStatus.CANCELED, False),
+    ],
+)
+def test_queued_runs_are_open_and_ended_ones_are_not(
+    dagster: Dagster, status: DagsterRunStatus, *, is_open: bool
+) -> None:
+    assert not has_open_runs(dagster.instance, JOBS)
+    dagster.add_run(status, "extract_sessions")
+    assert has_open_runs(dagster.instance, JOBS) is is_open
+    assert not has_open_runs(dagster.instance, ("another_job",))
