@@ -29,6 +29,7 @@ from heimdall_assets.errors import (
     SessionIgnored,
     SessionNotCompleted,
     UnexpectedError,
+    UnknownSession,
 )
 from heimdall_assets.iq import open_location
 from heimdall_assets.records import (
@@ -121,17 +122,22 @@ def extract_session(
         The database went away or refuses; the attempt is found lost by the planner.
     """
     with session_lock(engine, session_id, timeout_seconds=settings.lock_timeout_seconds) as connection:
-        with connection.begin():
-            states.discover(connection, session_ids=[session_id])
-            session = load_session(connection, session_id, source_tolerance_hz=settings.source_tolerance_hz)
-            try:
-                _require_workable(connection, session)
-            except HeimdallError as error:
-                return _leave_alone(connection, session, error)
-            stored = features.stored_features(connection, session_id)
-            if stored and not stored.failed and not recompute and not (stale and _is_stale(stored)):
-                return Outcome(session_id, True, False, summary_of(stored.row))
-            number = states.begin_attempt(connection, session_id, run_id=run_id, feature_version=FEATURE_VERSION)
+        try:
+            with connection.begin():
+                states.discover(connection, session_ids=[session_id])
+                session = load_session(connection, session_id, source_tolerance_hz=settings.source_tolerance_hz)
+                try:
+                    _require_workable(connection, session)
+                except HeimdallError as error:
+                    return _leave_alone(connection, session, error)
+                stored = features.stored_features(connection, session_id)
+                if stored and not stored.failed and not recompute and not (stale and _is_stale(stored)):
+                    return Outcome(session_id, True, False, summary_of(stored.row))
+                number = states.begin_attempt(connection, session_id, run_id=run_id, feature_version=FEATURE_VERSION)
+        except UnknownSession:
+            with connection.begin():
+                states.forget(connection, session_id)
+            raise
         started = time.perf_counter()
         try:
             result = compute_session(session, settings, run_id=run_id)
@@ -182,6 +188,8 @@ def _require_workable(connection: Connection, session: Session) -> None:
 
 def _leave_alone(connection: Connection, session: Session, error: HeimdallError) -> Outcome:
     """Report a session that is not worked on; one whose measurements are gone keeps its features, or is empty."""
+    if isinstance(error, SessionNotCompleted):
+        states.forget(connection, session.id)
     if isinstance(error, NoRecordings):
         stored = features.stored_features(connection, session.id)
         if stored is not None and not stored.failed:

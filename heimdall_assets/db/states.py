@@ -285,6 +285,16 @@ def ignore(connection: Connection, session_ids: Collection[UUID], *, undo: bool 
     return list(changed)
 
 
+def forget(connection: Connection, session_id: UUID) -> None:
+    """Drop the state of a session that was deleted or is not completed any more, or it would be planned for ever.
+
+    Completed again, it is discovered again; one that somebody took out of the work list stays out.
+    """
+    connection.execute(
+        sa.delete(states).where(states.c.recording_session_id == session_id, states.c.state != "ignored")
+    )
+
+
 def recover_lost(connection: Connection, rule: RetryRule) -> list[UUID]:
     """Find sessions that are marked running although nobody holds their lock, and hand them back to the planner.
 

@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, RunRequest, RunsFilter
@@ -121,10 +121,30 @@ def plan_tick(
             result.batches += _plan_requests(connection, settings, free * settings.batch_size)
         keys = [session_id for batch in result.batches for session_id in batch.session_ids]
         if keys:
-            # In the order in which they will run, inside the lock: ranges follow the order of registration.
-            instance.add_dynamic_partitions(recording_sessions_partitions.name or "", [str(key) for key in keys])
+            result.batches = _register(instance, result.batches)
             work.set_registered(connection, keys)
+        if is_schedule:
+            work.release(connection, [batch.batch_id for batch in result.batches if not batch.is_contiguous])
+            result.batches = [batch for batch in result.batches if batch.is_contiguous]
     return result
+
+
+def _register(instance: DagsterInstance, batches: list[Batch]) -> list[Batch]:
+    """Give Dagster the keys in the order in which they will run, inside the lock: ranges follow that order.
+
+    A key that Dagster knew before, since a planner died half-way or a person added it, would stretch its range over
+    whatever lies between. Where the newest keys are not the ranges' ones, side by side, all go as lists.
+    """
+    name = str(recording_sessions_partitions.name)
+    ranges = [str(key) for batch in batches if batch.is_contiguous for key in batch.session_ids]
+    lists = [str(key) for batch in batches if not batch.is_contiguous for key in batch.session_ids]
+    instance.add_dynamic_partitions(name, lists)
+    instance.add_dynamic_partitions(name, ranges)
+    newest = instance.get_paginated_dynamic_partitions(name, limit=len(ranges), ascending=False) if ranges else None
+    if newest is None or list(reversed(newest.results)) == ranges:
+        return batches
+    logger.info("some of %d keys were registered before: they run as lists", len(ranges))
+    return [replace(batch, is_contiguous=False) for batch in batches]
 
 
 def _waiting(
@@ -249,11 +269,11 @@ class Cursor:
         try:
             values = json.loads(text or "{}")
             moments = {
-                name: datetime.fromisoformat(values[name]) if values.get(name) else None
+                name: _moment(values[name]) if values.get(name) else None
                 for name in ("discovered_until", "coverage_until", "coverage_at")
             }
             return cls(**moments, lockless_runs=tuple(map(str, values.get("lockless_runs", ()))))
-        except (ValueError, TypeError, AttributeError):
+        except (ValueError, TypeError, AttributeError, RecursionError):
             logger.warning("cursor %r cannot be read: starting anew", text)
             return cls()
 
@@ -268,3 +288,10 @@ class Cursor:
             )
         }
         return json.dumps({**moments, "lockless_runs": list(self.lockless_runs)})
+
+
+def _moment(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None or moment.year < 1970:
+        raise ValueError(f"{text} is no moment that this sensor wrote")
+    return moment
