@@ -104,13 +104,16 @@ def state_of(connection: Connection, session_id: UUID) -> sa.Row[tuple[object, .
 
 
 def begin_attempt(connection: Connection, session_id: UUID, *, run_id: str | None, feature_version: int) -> int:
-    """Write down, in the caller's transaction, that a session is being worked on.
+    """Write down, in the caller's transaction and under the session's lock, that it is being worked on.
+
+    An attempt that is still open is over: its worker has lost the lock.
 
     Returns
     -------
     int
         Number of the attempt, from 1, over the session's whole life.
     """
+    _close_lost(connection, [session_id])
     connection.execute(
         sa.update(states)
         .where(states.c.recording_session_id == session_id)
@@ -341,14 +344,18 @@ def recover_lost(connection: Connection, rule: RetryRule) -> list[UUID]:
         if changed:
             lost.append(row.recording_session_id)
     if lost:
-        connection.execute(
-            sa.update(attempts)
-            .where(attempts.c.recording_session_id.in_(lost), attempts.c.finished_at.is_(None))
-            .values(
-                finished_at=sa.func.clock_timestamp(),
-                outcome="lost",
-                reason="worker_lost",
-                message="the process ended during this attempt",
-            )
-        )
+        _close_lost(connection, lost)
     return lost
+
+
+def _close_lost(connection: Connection, session_ids: Collection[UUID]) -> None:
+    connection.execute(
+        sa.update(attempts)
+        .where(attempts.c.recording_session_id.in_(session_ids), attempts.c.finished_at.is_(None))
+        .values(
+            finished_at=sa.func.clock_timestamp(),
+            outcome="lost",
+            reason="worker_lost",
+            message="the process ended during this attempt",
+        )
+    )
