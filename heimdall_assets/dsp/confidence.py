@@ -62,14 +62,15 @@ class Coefficients:
     absent: tuple[float, float]
 
 
-FITTED = Coefficients(chance=(-3.83, 1.13, -1.91), floor=(7.17, -15.36, -8.90), absent=(3.25, -4.34))
+FITTED = Coefficients(chance=(-4.70, 1.17, -2.43), floor=(6.59, -13.88, -9.08), absent=(2.98, -3.99))
 
 
 def snr_deviation(signal_bins: Column, counted_bins: Column, free_bins: Column) -> Column:
     """Return the standard deviation of an SNR estimate over its value, as far as chance makes it.
 
-    With the signal's power s in units of the noise in one bin, summed over B bins, the sum varies by B + 2 s, and by
-    the error of the floor, which is known from F free bins: B^2 35/18 / F.
+    With the signal's power s in units of the noise in one bin, summed over B bins, the sum varies by B + 2 s. The
+    floor is known from F free bins, with a variance of 35/18 / F, and enters twice: as what is subtracted from the
+    sum, B of it, and as what the signal is compared with.
 
     Parameters
     ----------
@@ -81,11 +82,12 @@ def snr_deviation(signal_bins: Column, counted_bins: Column, free_bins: Column) 
     Returns
     -------
     ndarray, shape (chunks,)
-        sqrt(B + 2 s + B^2 35/18 / F) / s.
+        sqrt((B + 2 s) / s^2 + (1 + B / s)^2 35/18 / F).
     """
     signal = np.maximum(signal_bins, 1e-3)
-    variance = counted_bins + 2 * signal + counted_bins**2 * HANN_VARIANCE / np.maximum(free_bins, 1)
-    deviation: Column = np.sqrt(variance) / signal
+    counting = (counted_bins + 2 * signal) / signal**2
+    floor = (1 + counted_bins / signal) ** 2 * HANN_VARIANCE / np.maximum(free_bins, 1)
+    deviation: Column = np.sqrt(counting + floor)
     return deviation
 
 

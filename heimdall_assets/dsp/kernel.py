@@ -14,7 +14,7 @@ import numpy as np
 from heimdall_assets.dsp.carrier import carrier_bins
 from heimdall_assets.dsp.confidence import probability_floor, probability_right, snr_deviation
 from heimdall_assets.dsp.detection import Detection, detect
-from heimdall_assets.dsp.noise import RESOLUTION, noise_floor
+from heimdall_assets.dsp.noise import RESOLUTION, SPECTRAL_START, noise_floor
 from heimdall_assets.dsp.passband import Passband, estimate_passband
 from heimdall_assets.dsp.rows import Rows
 from heimdall_assets.dsp.shape import shape_of
@@ -104,7 +104,8 @@ def _rows(
         signal_power[weak] = in_support - noise[weak] * inside.sum(axis=1) * width
     support_bins = support.sum(axis=1) * width
     counted = np.where(excess > TRUSTED_NOISE_RATIO * noise_power, num_bins, support_bins)
-    deviation = snr_deviation(signal_power / noise, counted, num_bins - support_bins)
+    free = np.maximum(num_bins - support_bins, SPECTRAL_START * num_bins)  # the floor rests on a tenth at the least
+    deviation = snr_deviation(signal_power / noise, counted, free)
     snr = signal_power / noise_power
     has_line = detection.present & (shape.line_share > LEAST_LINE_SHARE)
     carrier = np.full(len(chunks), np.nan)

@@ -34,6 +34,9 @@ SLOT_START = 0.15
 QUIETER_DEVIATIONS = 3.0
 """Slots of time have to be quieter than the spectral floor by this many standard deviations of the difference."""
 
+CONFIRMING = 1.1
+"""Slots as quiet as this multiple of the floor show that it is noise, however uneven it looks in the spectrum."""
+
 RESOLUTION = 1e-12
 """Noise below this share of the total power is rounding of single precision, not the receiver's."""
 
@@ -115,9 +118,10 @@ def noise_floor(bands: NDArray[np.float64], grid: Grid, slot_power: NDArray[np.f
         # under a Hann window the moments count differently: the two vary apart even in noise
         deviation = np.sqrt((HANN_VARIANCE - 1) / grid.num_bins)
         is_quieter = quiet < (1 - QUIETER_DEVIATIONS * deviation) * floor
-        spread_db = np.where(is_quieter, 0.0, spread_db)
-        dispersion = np.where(is_quieter, 1.0, dispersion)
         floor = np.where(is_quieter, quiet, floor)
+        is_confirmed = quiet < CONFIRMING * floor
+        spread_db = np.where(is_confirmed, 0.0, spread_db)
+        dispersion = np.where(is_confirmed, 1.0, dispersion)
     return Floor(floor, spread_db, dispersion, floor > 0)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
+
 from heimdall_assets.dsp.grid import MIN_CHUNK_LENGTH
 from heimdall_assets.dsp.passband import Passband
 from heimdall_assets.errors import BadParameter, TooShort
@@ -52,7 +54,7 @@ class Request:
             raise BadParameter(f"{sample_rate_hz=} must be above 0")
         if not duration > 0:
             raise BadParameter(f"{chunk_duration_ms=} must be above 0")
-        if num_chunks is not None and (isinstance(num_chunks, bool) or int(num_chunks) != num_chunks or num_chunks < 1):
+        if num_chunks is not None and not _is_count(num_chunks):
             raise BadParameter(f"{num_chunks=} must be a whole number of at least 1, or None for all")
         probability = _number("false_alarm_probability", false_alarm_probability)
         if not 0 < probability < 0.5:
@@ -79,6 +81,10 @@ class Request:
         product = self.sample_rate_hz * self.chunk_duration_ms / 1000
         nearest = round(product)
         return nearest if math.isclose(product, nearest, rel_tol=1e-12) else math.floor(product)
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(value >= 1)
 
 
 def _number(name: str, value: float) -> float:

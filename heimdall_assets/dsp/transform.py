@@ -178,7 +178,7 @@ def _waveform_pass(chunks: Chunks, out: Waveform, rows: slice) -> None:
     out.slot_power[rows] = sums[0, :, :-1] / slot
     out.power[rows], out.mean_magnitude[rows] = sums.sum(axis=2) / length
     out.peak_power[rows] = np.max(peaks, axis=0)
-    negative = np.signbit(parts[:, 0::2])
+    negative = parts[:, 0::2] < 0
     changes = [np.count_nonzero(row[1:] != row[:-1]) for row in negative]
     out.crossings[rows] = np.array(changes) / (length - 1)
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.optimize import minimize
 
-from heimdall_assets.dsp.confidence import FITTED, Coefficients, evidence, probability_right
+from heimdall_assets.dsp.confidence import FITTED, Coefficients, probability_right
 from heimdall_assets.dsp.grid import grid_for
 from heimdall_assets.dsp.kernel import measure
 from heimdall_assets.dsp.noise import Floor
@@ -104,8 +104,6 @@ def expected_calibration_error(probability: NDArray[np.float64], is_right: NDArr
 
 def fitted(measured: Outcomes) -> Coefficients:
     """Return the most likely coefficients."""
-    chance, uneven, absent = evidence(measured.margin, measured.deviation, measured.snr, measured.floor)
-    found = measured.margin > 1
     right = measured.is_right.astype(np.float64)
 
     def loss(weights: NDArray[np.float64]) -> float:
@@ -114,9 +112,8 @@ def fitted(measured: Outcomes) -> Coefficients:
         likelihood = right * np.log(probability) + (1 - right) * np.log(1 - probability)
         return float(-likelihood.mean() + 1e-6 * np.sum(weights**2))
 
-    assert chance.shape[1] == uneven.shape[1] == absent.shape[1] == found.size
-    start = np.array([*FITTED.chance, *FITTED.floor, *FITTED.absent])
-    return _coefficients(minimize(loss, start).x)
+    start = np.array([-4.0, 1.0, -2.0, 6.0, -15.0, -8.0, 3.0, -4.0])
+    return _coefficients(np.round(minimize(loss, start).x, 2))
 
 
 def _coefficients(weights: NDArray[np.float64]) -> Coefficients:
