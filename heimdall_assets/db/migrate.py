@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,10 +18,11 @@ from heimdall_assets.db.tables import SCHEMA
 from heimdall_assets.errors import WrongDatabase
 
 if TYPE_CHECKING:
-    from sqlalchemy.engine import Engine
+    from sqlalchemy.engine import Connection, Engine
 
 _VERSION_TABLE = f"{SCHEMA}.feature_alembic_version"
 _UPGRADE_LOCK = 0x6865696D64616C6C  # "heimdall": two upgrades at once take turns
+_TURN_POLL_S = 0.2
 
 
 def _config() -> Config:
@@ -65,10 +67,11 @@ def upgrade(engine: Engine) -> tuple[str | None, str]:
     # An autocommit connection would not do: Alembic opens and closes transactions itself. The lock is on another
     # connection, since CREATE INDEX CONCURRENTLY waits for every transaction that is open elsewhere.
     with autocommit(engine) as guard:
-        guard.execute(sa.text("SELECT pg_advisory_lock(:key)"), {"key": _UPGRADE_LOCK})
+        _take_turn(guard)
         try:
             with transaction(engine) as connection:
-                connection.execute(sa.text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
+                if connection.scalar(sa.text("SELECT to_regnamespace(:name)"), {"name": SCHEMA}) is None:
+                    connection.execute(sa.text(f"CREATE SCHEMA {SCHEMA}"))
             with translated(), engine.connect() as connection:
                 config.attributes["connection"] = connection
                 command.upgrade(config, "head")
@@ -76,6 +79,16 @@ def upgrade(engine: Engine) -> tuple[str | None, str]:
         finally:
             guard.execute(sa.text("SELECT pg_advisory_unlock(:key)"), {"key": _UPGRADE_LOCK})
     return before, head
+
+
+def _take_turn(guard: Connection) -> None:
+    """Take the upgrade's lock by asking again and again.
+
+    A statement that waited for it would be a transaction that is open, for which the holder's CREATE INDEX
+    CONCURRENTLY waits: for ever, since the server does not see that the two are one upgrade.
+    """
+    while not guard.scalar(sa.text("SELECT pg_try_advisory_lock(:key)"), {"key": _UPGRADE_LOCK}):
+        time.sleep(_TURN_POLL_S)
 
 
 def upgrade_sql(from_revision: str | None) -> str:
