@@ -11,7 +11,6 @@ import re
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import urlsplit
 
 import platformdirs
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator
@@ -20,6 +19,10 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from heimdall_assets.errors import SettingError
 
 PREFIX = "HEIMDALL_"
+
+YEAR_S = 365 * 86_400
+MOST_LOCK_TIMEOUT_S = 2_000_000
+"""PostgreSQL counts lock_timeout in ms, in 31 bits."""
 
 
 def default_home() -> Path:
@@ -32,13 +35,15 @@ def default_home() -> Path:
     return platformdirs.user_data_path("heimdall")
 
 
-def _without_password(value: object) -> object:
-    return re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", value) if isinstance(value, str) else value
+def without_password(value: str) -> str:
+    """A URL, however misspelt, without the password in it: for error texts."""
+    hidden = re.sub(r"((?:^|://)[^:/@]*):(?!//).*@", r"\1:***@", value)
+    return re.sub(r"(?i)(password=)[^&\s]*", r"\1***", hidden)
 
 
 def _postgresql_url(value: str) -> str:
-    scheme = urlsplit(value).scheme
-    if scheme.partition("+")[0] not in {"postgresql", "postgres"}:
+    scheme, separator, _ = value.partition(":")
+    if not separator or scheme.partition("+")[0] not in {"postgresql", "postgres"}:
         raise ValueError("a postgresql:// URL")
     return value
 
@@ -52,10 +57,13 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore", env_ignore_empty=True)
 
     database_url: PostgresURL | None = Field(
-        default=None, description="Heimdall's database; unset: the embedded PostgreSQL under HEIMDALL_HOME"
+        default=None,
+        repr=False,  # it may hold a password
+        description="Heimdall's database; unset: the embedded PostgreSQL under HEIMDALL_HOME",
     )
     dagster_database_url: PostgresURL | None = Field(
         default=None,
+        repr=False,
         description="Dagster's database; unset: `<name>_dagster` on the same server, created if allowed",
     )
     home: Path = Field(
@@ -90,7 +98,7 @@ class Settings(BaseSettings):
     chunk_ms: float = Field(default=200.0, gt=0, le=60_000, description="Duration of a chunk in ms")
     num_chunks: int = Field(default=5, ge=1, le=10_000, description="Chunks measured from a recording's start")
     default_sample_rate_hz: float = Field(
-        default=200_000.0, gt=0, description="Used where neither file nor measurement says"
+        default=200_000.0, gt=0, allow_inf_nan=False, description="Used where neither file nor measurement says"
     )
     false_alarm_probability: float = Field(
         default=1e-3, gt=0, lt=0.5, description="Of signal_present, for a whole chunk of noise"
@@ -98,20 +106,25 @@ class Settings(BaseSettings):
     source_tolerance_hz: float = Field(
         default=1000.0,
         ge=0,
+        allow_inf_nan=False,
         description="A session without a known source takes the only one that is this near in frequency",
     )
     max_attempts: int = Field(default=5, ge=1, le=1000, description="A session that failed this often is quarantined")
     retry_base_seconds: float = Field(
-        default=60.0, gt=0, description="Wait before the second attempt; doubles with every further one"
+        default=60.0, gt=0, le=YEAR_S, description="Wait before the second attempt; doubles with every further one"
     )
-    retry_max_seconds: float = Field(default=3600.0, gt=0, description="Longest wait between two attempts")
+    retry_max_seconds: float = Field(default=3600.0, gt=0, le=YEAR_S, description="Longest wait between two attempts")
     reservation_seconds: float = Field(
         default=3600.0,
         gt=0,
+        le=YEAR_S,
         description="Planned sessions whose run never started are planned anew after this",
     )
     lock_timeout_seconds: float = Field(
-        default=600.0, gt=0, description="How long a run waits for a session that another run is working on"
+        default=600.0,
+        gt=0,
+        le=MOST_LOCK_TIMEOUT_S,
+        description="How long a run waits for a session that another run is working on",
     )
     admin_token: SecretStr | None = Field(default=None, description="Bearer token of the admin HTTP API")
     s3_endpoint_url: str | None = Field(default=None, description="Endpoint of an S3-compatible store")
@@ -165,9 +178,9 @@ def load_settings(**overrides: Any) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0]) if first["loc"] else "?"
-        given = "(hidden)" if "token" in name or "broker" in name else repr(_without_password(first["input"]))
+        given = "(hidden)" if "token" in name or "broker" in name else repr(first["input"])
         allowed = first["msg"].removeprefix("Value error, ")
-        raise SettingError(f"{Settings.variable(name)}={given} is not allowed: {allowed}") from None
+        raise SettingError(f"{Settings.variable(name)}={without_password(given)} is not allowed: {allowed}") from None
 
 
 @lru_cache(maxsize=1)

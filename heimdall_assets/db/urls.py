@@ -8,6 +8,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from heimdall_assets.errors import DatabaseUnavailable, SettingError
+from heimdall_assets.settings import without_password
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,10 +42,12 @@ def heimdall_url(settings: Settings) -> URL:
     try:
         address = embedded_address_file(settings.home).read_text(encoding="utf-8").strip()
     except FileNotFoundError:
+        address = ""
+    if not address:  # an empty one is about to be written
         raise DatabaseUnavailable(
             f"HEIMDALL_DATABASE_URL is not set and no embedded PostgreSQL runs under {settings.home}: "
             "start `heimdall up` or `heimdall db serve`, or set HEIMDALL_DATABASE_URL"
-        ) from None
+        )
     return make_url(address).set(drivername=HEIMDALL_DRIVER)
 
 
@@ -69,8 +72,10 @@ def expected_dagster_url(settings: Settings) -> URL:
 def _parse(value: str, variable: str) -> URL:
     try:
         url = make_url(value)
-    except ArgumentError:
+    except (ArgumentError, ValueError):  # ValueError: the port is no number
         raise SettingError(f"{variable} is not a URL like postgresql://user:password@host:5432/name") from None
+    if "@" in (url.host or ""):
+        raise SettingError(f"{variable}: an @ in user or password is written %40")
     if not url.database:
-        raise SettingError(f"{variable}={url.render_as_string()} names no database")
+        raise SettingError(f"{variable}={without_password(value)} names no database")
     return url
