@@ -13,7 +13,7 @@ from heimdall_assets.cli.console import DebugOption, JsonOption, err, out, print
 from heimdall_assets.db import migrate
 from heimdall_assets.db.engine import open_engine
 from heimdall_assets.db.urls import embedded_address_file, heimdall_url
-from heimdall_assets.errors import DatabaseUnavailable
+from heimdall_assets.errors import DatabaseUnavailable, WrongDatabase
 from heimdall_assets.processes import stop_signals
 from heimdall_assets.settings import load_settings
 
@@ -77,7 +77,7 @@ def _revision_if_reachable(settings: Settings) -> str | None:
             return migrate.current_revision(engine)
         finally:
             engine.dispose()
-    except DatabaseUnavailable as error:
+    except (DatabaseUnavailable, WrongDatabase) as error:  # it may not exist yet
         err.print(f"-- {error.message}: all migrations follow", markup=False)
         return None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
@@ -61,7 +62,7 @@ def translated() -> Iterator[None]:
     try:
         yield
     except exc.DBAPIError as error:
-        state = getattr(error.orig, "sqlstate", None)
+        state = _sqlstate(error)
         detail = str(error.orig).strip().partition("\n")[0]
         if state in _BY_SQLSTATE:
             kind, meaning = _BY_SQLSTATE[state]
@@ -72,6 +73,14 @@ def translated() -> Iterator[None]:
         raise DatabaseError(detail) from error
     except exc.TimeoutError as error:
         raise DatabaseUnavailable(f"no free connection to PostgreSQL: {error}") from error
+
+
+def _sqlstate(error: exc.DBAPIError) -> str | None:
+    """The error's SQLSTATE; of a failed connection, of which libpq keeps only the text, that of a missing database."""
+    state: str | None = getattr(error.orig, "sqlstate", None)
+    if state is None and re.search(r'FATAL: +database ".*" does not exist', str(error.orig)):
+        return "3D000"
+    return state
 
 
 @contextmanager
@@ -107,7 +116,7 @@ def create_database_if_missing(url: URL) -> bool:
         with engine.connect():
             return False
     except exc.OperationalError as error:
-        if "does not exist" not in str(error.orig):
+        if _sqlstate(error) != "3D000":
             with translated():
                 raise
     finally:
