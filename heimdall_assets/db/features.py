@@ -56,7 +56,7 @@ def stored_features(connection: Connection, session_id: UUID, *, for_update: boo
     number = (row.extraction_metadata or {}).get("feature_version")
     return StoredFeatures(
         failed=bool(row.extraction_failed),
-        feature_version=number if isinstance(number, int) else None,
+        feature_version=number if type(number) is int else None,
         num_usable=sum("error" not in receiver for receiver in receivers),
         num_receivers=len(receivers),
         row=row._asdict(),
@@ -66,7 +66,7 @@ def stored_features(connection: Connection, session_id: UUID, *, for_update: boo
 def replace_features(connection: Connection, result: SessionFeatures, *, attempt: int) -> None:
     """Make a result the session's current row; what was there is copied to the history first.
 
-    One upsert, in the caller's transaction. Columns that other services added keep their values.
+    In the caller's transaction. Columns that other services added keep their values.
     """
     session = result.session
     source = session.known_source
@@ -86,13 +86,13 @@ def replace_features(connection: Connection, result: SessionFeatures, *, attempt
         "extraction_failed": False,
         "error_message": None,
     }
-    _replace(connection, session, values, attempt)
+    _replace(connection, session, values, attempt, only_failed=False)
 
 
 def replace_with_failure(
     connection: Connection, session: Session, error: HeimdallError, *, attempt: int, metadata: Mapping[str, Any]
-) -> None:
-    """Store that extraction failed; only for a session that has no features (the caller looks)."""
+) -> bool:
+    """Store that extraction failed; False where the session has features by now: then they stay."""
     values = {
         "timestamp": session.started_at,
         "receiver_features": [],
@@ -102,7 +102,7 @@ def replace_with_failure(
         "extraction_failed": True,
         "error_message": f"{error.reason}: {error.message}",
     }
-    _replace(connection, session, values, attempt)
+    return _replace(connection, session, values, attempt, only_failed=True)
 
 
 def failure_metadata(*, run_id: str | None, feature_version: int, seconds: float) -> dict[str, Any]:
@@ -117,19 +117,33 @@ def failure_metadata(*, run_id: str | None, feature_version: int, seconds: float
     }
 
 
-def _replace(connection: Connection, session: Session, values: Mapping[str, Any], attempt: int) -> None:
+def _replace(
+    connection: Connection, session: Session, values: Mapping[str, Any], attempt: int, *, only_failed: bool
+) -> bool:
+    """Insert the row, or replace the one that is there and is locked; False where it may not be replaced.
+
+    Other code may insert a row at any moment: then it is looked at again, so that none is replaced without a copy.
+    """
+    row = {**values, "created_at": sa.func.now()}
+    is_this = features.c.recording_session_id == session.id
+    while True:
+        there = connection.execute(
+            sa.select(features.c.extraction_failed).where(is_this).with_for_update()
+        ).one_or_none()
+        if there is not None:
+            break
+        statement = insert(features).values(recording_session_id=session.id, **row).on_conflict_do_nothing()
+        if connection.execute(statement.returning(features.c.recording_session_id)).one_or_none():
+            return True
+    if only_failed and not there.extraction_failed:
+        return False
     history = """
         INSERT INTO heimdall.measurement_features_history (recording_session_id, replaced_by_attempt, feature_row)
         SELECT mf.recording_session_id, :attempt, to_jsonb(mf)
-        FROM heimdall.measurement_features mf WHERE mf.recording_session_id = :id FOR UPDATE"""
+        FROM heimdall.measurement_features mf WHERE mf.recording_session_id = :id"""
     connection.execute(sa.text(history), {"attempt": attempt, "id": session.id})
-    statement = insert(features).values(recording_session_id=session.id, created_at=sa.func.now(), **values)
-    connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=[features.c.recording_session_id],
-            set_={name: statement.excluded[name] for name in (*values, "created_at")},
-        )
-    )
+    connection.execute(sa.update(features).where(is_this).values(**row))
+    return True
 
 
 def _receiver_object(receiver: ReceiverFeatures) -> dict[str, Any]:
