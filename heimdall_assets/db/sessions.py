@@ -100,6 +100,7 @@ def classified(connection: Connection, wanted: str) -> str:
             SELECT ARRAY(SELECT r ->> 'rx_id' FROM unnest(mf.receiver_features) r WHERE NOT r ? 'error') AS usable,
                    EXISTS (SELECT 1 FROM unnest(mf.receiver_features) r WHERE r ? 'error') AS has_errors,
                    CASE WHEN jsonb_typeof(mf.extraction_metadata -> 'feature_version') = 'number'
+                             AND mf.extraction_metadata ->> 'feature_version' ~ '^[0-9]{{1,9}}$'
                         THEN (mf.extraction_metadata ->> 'feature_version')::int END AS version
             FROM heimdall.measurement_features mf
             WHERE mf.recording_session_id = s.id AND NOT coalesce(mf.extraction_failed, false)

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import random
 import uuid
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import sqlalchemy as sa
 
+from heimdall_assets.db import states
+from heimdall_assets.db.coverage import coverage_figures
 from heimdall_assets.db.engine import open_engine, transaction
-from heimdall_assets.db.sessions import load_session
+from heimdall_assets.db.sessions import classified, has_session_link, linked_measurements, load_session
 from heimdall_assets.errors import UnknownSession
+from heimdall_assets.records import Measurement, Station
+from heimdall_assets_tests.db.rows import add_features, add_measurement, add_session, drop_session_link
 from heimdall_assets_tests.factory import FIRST_START, GOOD, SessionFactory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from datetime import datetime
 
-    from sqlalchemy.engine import Engine
+    from sqlalchemy.engine import Connection, Engine
 
     from heimdall_assets.records import Session
     from heimdall_assets.settings import Settings
@@ -137,29 +143,218 @@ def test_an_unknown_session_is_named(engine: Engine) -> None:
         load(engine, key)
 
 
-def test_the_plans_for_new_and_waiting_sessions_do_not_scan_what_is_done(
-    factory: SessionFactory, engine: Engine
+@dataclass(frozen=True)
+class Window:
+    """When a session was, in steps of ten seconds; None where the column is null."""
+
+    key: uuid.UUID
+    started: int | None
+    created: int
+    ended: int | None
+    duration: int | None
+
+    def bounds(self) -> tuple[int, int] | None:
+        """First and last step of the window; None where it has no end."""
+        start = self.created if self.started is None else self.started
+        if self.ended is not None:
+            return start, self.ended
+        return None if self.duration is None else (start, start + self.duration)
+
+
+def moment(step: int | None) -> datetime | None:
+    """The time of a step."""
+    return None if step is None else FIRST_START + timedelta(seconds=10 * step)
+
+
+def owner(windows: list[Window], step: int) -> uuid.UUID | None:
+    """Whose window a measurement without a link falls in: the one that opened last, then the smallest id."""
+    open_then = [
+        (-bounds[0], window.key)
+        for window in windows
+        if (bounds := window.bounds()) is not None and bounds[0] <= step <= bounds[1]
+    ]
+    return min(open_then)[1] if open_then else None
+
+
+def random_windows(connection: Connection, rng: random.Random) -> list[Window]:
+    """Sessions of all kinds on so coarse a grid that bounds and starts often coincide."""
+    windows = []
+    for _ in range(40):
+        started, ended, duration = rng.randrange(30), rng.randrange(30), rng.randrange(6)
+        window = Window(
+            uuid.UUID(int=rng.getrandbits(128)),
+            rng.choice((started, started, None)),
+            rng.randrange(30),
+            rng.choice((started + duration, ended, None, None)),
+            rng.choice((duration, duration, None)),
+        )
+        add_session(
+            connection,
+            id=window.key,
+            session_start=moment(window.started),
+            created_at=moment(window.created),
+            session_end=moment(window.ended),
+            duration_seconds=None if window.duration is None else 10.0 * window.duration,
+            status=rng.choice(("completed", "recording", "failed")),
+        )
+        windows.append(window)
+    return windows
+
+
+@pytest.mark.parametrize("has_link", [True, False], ids=["with the link", "without the column"])
+@pytest.mark.parametrize("seed", range(4))
+def test_every_measurement_belongs_to_the_one_session_that_the_rule_names(
+    engine: Engine, has_link: bool, seed: int
 ) -> None:
-    """At 100,000 sessions; which nodes the plans have, not how long they take."""
-    factory.rows(
-        "INSERT INTO heimdall.recording_sessions (status, session_start, created_at, updated_at, duration_seconds) "
-        "SELECT 'completed', t, t, t, 1 FROM (SELECT now() - make_interval(secs => 60 * i) AS t "
-        "FROM generate_series(1, 100000) i) x RETURNING 1"
+    """Against the rule in a few lines of Python, over sessions that overlap in every way."""
+    rng = random.Random(seed)
+    expected: dict[uuid.UUID, uuid.UUID | None] = {}
+    with transaction(engine) as connection:
+        if not has_link:
+            drop_session_link(connection)
+        windows = random_windows(connection, rng)
+        for _ in range(150):
+            step = rng.randrange(35)
+            named = rng.choice(windows).key if has_link and rng.random() < 0.3 else None
+            link: dict[str, Any] = {"recording_session_id": named} if has_link else {}
+            location = rng.choice(("a.npy", "a.npy", None))
+            key = add_measurement(connection, FIRST_START + timedelta(seconds=10 * step), location=location, **link)
+            if location is not None:
+                expected[key] = named or owner(windows, step)
+        assert has_session_link(connection) is has_link
+        query = f"""
+            WITH wanted AS MATERIALIZED (SELECT * FROM heimdall.recording_sessions)
+            SELECT l.id, l.session_id FROM ({linked_measurements(connection, "wanted")}) l"""
+        found = [(row.id, row.session_id) for row in connection.execute(sa.text(query))]
+    assert len(found) == len({key for key, _ in found})  # none belongs to two
+    assert dict(found) == {key: session for key, session in expected.items() if session is not None}
+    for window in windows[:5]:
+        mine = {key for key, session in expected.items() if session == window.key}
+        assert {m.id for m in load(engine, window.key).measurements} == mine
+
+
+def test_a_session_without_an_end_and_a_duration_has_no_window(linkless: SessionFactory) -> None:
+    key = linkless.add((), duration_seconds=None)
+    add_unlinked(linkless, FIRST_START)
+    assert load(linkless.engine, key).measurements == ()
+
+
+def test_a_session_is_loaded_with_its_receivers_in_the_order_of_their_time_stamps(engine: Engine) -> None:
+    with transaction(engine) as connection:
+        key = add_session(connection, session_name="n", session_start=None, created_at=FIRST_START, status="recording")
+        later = FIRST_START + timedelta(seconds=1)
+        last = add_measurement(connection, later, station="A", recording_session_id=key)
+        second = add_measurement(connection, FIRST_START, station="C", recording_session_id=key, location="c.wav")
+        columns: dict[str, Any] = {"frequency_hz": 7_000_000, "iq_data_format": "npy", "iq_sample_rate": 48_000}
+        first = add_measurement(connection, FIRST_START, station="B", recording_session_id=key, **columns)
+    session = load(engine, key)
+    assert (session.id, session.name, session.status, session.started_at) == (key, "n", "recording", FIRST_START)
+    assert [m.id for m in session.measurements] == [first, second, last]
+    assert session.measurements[0] == Measurement(
+        first, FIRST_START, Station("B", 45.0, 8.0), 7_000_000, "a.npy", "npy", 48_000
     )
-    factory.rows(
-        "INSERT INTO heimdall.feature_states (recording_session_id, state, completed_at, measurements_total) "
-        "SELECT id, CASE WHEN random() < 0.002 THEN 'pending' ELSE 'done' END, updated_at, 3 "
-        "FROM heimdall.recording_sessions RETURNING 1"
-    )
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.execute(sa.text("ANALYZE heimdall.recording_sessions, heimdall.feature_states"))
-    plans = {
-        "newest": "SELECT recording_session_id FROM heimdall.feature_states WHERE state = 'pending' "
-        "AND reserved_by IS NULL ORDER BY completed_at DESC, recording_session_id DESC LIMIT 250",
-        "discovery": "SELECT s.* FROM heimdall.recording_sessions s WHERE s.status = 'completed' "
-        "AND (s.updated_at >= now() - interval '10 minutes' OR s.created_at >= now() - interval '10 minutes') "
-        "AND NOT EXISTS (SELECT 1 FROM heimdall.feature_states fs WHERE fs.recording_session_id = s.id)",
-    }
-    for name, query in plans.items():
-        plan = "\n".join(row[0] for row in factory.rows(f"EXPLAIN {query}"))
-        assert "Seq Scan" not in plan, f"{name}: {plan}"
+    assert (session.measurements[1].iq_data_location, session.measurements[1].iq_data_format) == ("c.wav", None)
+
+
+def test_receivers_on_several_frequencies_have_no_transmitter_in_common(
+    engine: Engine, factory: SessionFactory
+) -> None:
+    add_source(factory, "beacon", 7_000_000)
+    with transaction(engine) as connection:
+        key = add_session(connection, session_start=FIRST_START)
+        for frequency_hz in (7_000_000, 7_000_001):
+            add_measurement(connection, FIRST_START, recording_session_id=key, frequency_hz=frequency_hz)
+    assert load(engine, key).known_source is None
+
+
+def test_a_source_without_a_place_is_no_ground_truth(factory: SessionFactory, engine: Engine) -> None:
+    source = add_source(factory, "somewhere", 145_500_000)
+    factory.rows("UPDATE heimdall.known_sources SET latitude = NULL RETURNING 1")
+    session = load(engine, factory.add(known_source_id=source))
+    assert (session.known_source, session.ground_truth) == (None, None)
+
+
+FIGURES = ("state", "measurements_total", "measurements_with_features", "feature_version")
+
+
+def classify(connection: Connection) -> dict[uuid.UUID, tuple[Any, ...]]:
+    """What the tables say of every session: (state, measurements, of them with features, version)."""
+    query = f"""
+        WITH wanted AS MATERIALIZED (SELECT * FROM heimdall.recording_sessions)
+        SELECT c.* FROM ({classified(connection, "wanted")}) c"""
+    return {row.id: tuple(getattr(row, name) for name in FIGURES) for row in connection.execute(sa.text(query))}
+
+
+@pytest.mark.parametrize("has_link", [True, False], ids=["with the link", "without the column"])
+def test_the_tables_say_what_a_session_is_whoever_wrote_its_features(engine: Engine, has_link: bool) -> None:
+    ours = {"feature_version": 2}
+    error = {"rx_id": "B", "error": {"reason": "not_found"}}
+    receivers = ({"rx_id": "A"}, {"rx_id": "B"})
+    expected: dict[uuid.UUID, tuple[Any, ...]] = {}
+    with transaction(engine) as connection:
+        if not has_link:
+            drop_session_link(connection)
+
+        def add(index: int, stations: Sequence[tuple[str, str | None]], **features: Any) -> uuid.UUID:
+            start = FIRST_START + timedelta(hours=index)
+            key = add_session(connection, session_start=start, duration_seconds=60.0)
+            for station, location in stations:
+                link = {"recording_session_id": key} if has_link else {}
+                add_measurement(connection, start, station=station, location=location, **link)
+            if features:
+                add_features(connection, key, **features)
+            return key
+
+        two = (("A", "a"), ("B", "b"))
+        expected[add(1, two)] = ("pending", 2, 0, None)
+        expected[add(2, (("A", None),))] = ("empty", 0, 0, None)
+        expected[add(3, ())] = ("empty", 0, 0, None)
+        # by other code: done, without a version
+        expected[add(4, two, receivers=receivers)] = ("done", 2, 2, None)
+        expected[add(5, two, receivers=receivers, failed=None)] = ("done", 2, 2, None)
+        expected[add(6, two, receivers=({"rx_id": "A"}, {"rx_id": "elsewhere"}))] = ("done", 2, 1, None)
+        expected[add(7, two, receivers=({"rx_id": "A"}, error))] = ("done", 2, 1, None)
+        expected[add(8, two, receivers=())] = ("done", 2, 0, None)
+        # a station with several recordings, and recordings that are gone
+        expected[add(9, (*two, ("A", "a2"), ("B", None)), receivers=receivers)] = ("done", 3, 3, None)
+        expected[add(10, (), receivers=receivers)] = ("done", 0, 0, None)
+        # one that it marked as failed: a fresh attempt
+        expected[add(11, two, receivers=(), failed=True)] = ("pending", 2, 0, None)
+        expected[add(12, (), receivers=(), failed=True)] = ("empty", 0, 0, None)
+        # ours
+        expected[add(13, two, receivers=receivers, metadata=ours)] = ("done", 2, 2, 2)
+        expected[add(14, two, receivers=({"rx_id": "A"}, error), metadata=ours)] = ("partial", 2, 1, 2)
+        assert classify(connection) == expected
+
+
+@pytest.mark.parametrize("number", ["2", 2.5, 1e30, -1, True, None, [2]])
+def test_a_version_that_is_no_small_number_is_that_of_other_code(engine: Engine, number: object) -> None:
+    with transaction(engine) as connection:
+        key = add_session(connection, session_start=FIRST_START)
+        add_features(connection, key, metadata={"feature_version": number})
+        assert classify(connection)[key] == ("done", 0, 0, None)
+
+
+def test_synthetic_rows_without_a_session_count_nowhere(engine: Engine) -> None:
+    with transaction(engine) as connection:
+        connection.execute(
+            sa.text(
+                "ALTER TABLE heimdall.measurement_features "
+                "DROP CONSTRAINT measurement_features_recording_session_id_fkey"
+            )
+        )
+        for _ in range(3):
+            add_features(connection, uuid.uuid4())
+        key = add_session(connection, session_start=FIRST_START)
+        assert set(classify(connection)) == {key}
+        assert states.discover(connection) == 1
+        figures = coverage_figures(connection, feature_version=1)
+    assert (figures["total_recordings"], figures["recordings_with_features"]) == (1, 0)
+
+
+def test_a_session_was_completed_when_heimdall_touched_it_last(engine: Engine) -> None:
+    later = FIRST_START + timedelta(hours=1)
+    with transaction(engine) as connection:
+        add_session(connection, session_start=FIRST_START, created_at=FIRST_START, updated_at=later)
+        states.discover(connection)
+        assert connection.scalar(sa.text("SELECT completed_at FROM heimdall.feature_states")) == later
