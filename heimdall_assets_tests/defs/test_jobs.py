@@ -68,14 +68,12 @@ def test_a_full_backfill_records_a_request_for_everything_pending(dagster: Dagst
     assert requested_by == f"run {result.run_id}"
 
 
-@pytest.mark.parametrize("values", [{"batch_size": 0}, {"batch_size": 1001}, {"max_batches": 0}])
-def test_values_out_of_bounds_fail_the_run_and_are_named(
-    dagster: Dagster, factory: SessionFactory, values: dict[str, int]
-) -> None:
-    config = {"ops": {"request_batches": {"config": values}}}
-    result = dagster.run("batch_feature_extraction", run_config=config)
-    (event,) = [event for event in result.all_events if event.is_step_failure]
-    assert next(iter(values)) in str(event.step_failure_data.error)
+def test_values_out_of_bounds_fail_the_run_and_are_named(dagster: Dagster, factory: SessionFactory) -> None:
+    for name, value in (("batch_size", 0), ("batch_size", 1001), ("max_batches", 0)):
+        config = {"ops": {"request_batches": {"config": {name: value}}}}
+        result = dagster.run("batch_feature_extraction", run_config=config)
+        (event,) = [event for event in result.all_events if event.is_step_failure]
+        assert name in str(event.step_failure_data.error)
     assert selections(factory) == []
 
 
