@@ -15,8 +15,9 @@ from heimdall_assets.dsp.request import Request
 from heimdall_assets.dsp.rows import Rows
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import ArrayLike
 
+    from heimdall_assets.dsp.transform import Column
     from heimdall_assets.records import Aggregate
 
 
@@ -112,7 +113,7 @@ def analyze(
         parts.append(rows.scaled(power_scale))
     rows = Rows.concatenate(parts)
     values = {feature.name: feature.values(rows) for feature in FEATURES}
-    features = {name: _aggregate(column) for name, column in values.items()}
+    features = _aggregates(values)
     for name in ("rssi_dbm", "noise_floor_dbm", "psd_dbm_per_hz"):
         features[name] = _shifted(features[name], request.calibration_db)
     return Figures(features, describe(rows, request, reader, passband, values))
@@ -148,15 +149,22 @@ def extract_features(
     ).features
 
 
-def _aggregate(values: NDArray[np.float64]) -> Aggregate:
-    defined = values[np.isfinite(values)]
-    if defined.size == 0:
-        return {"mean": None, "std": None, "min": None, "max": None}
+def _aggregates(values: dict[str, Column]) -> dict[str, Aggregate]:
+    """Return mean, population standard deviation, least and largest of each feature's defined values."""
+    table = np.stack(list(values.values()))
+    defined = np.isfinite(table)
+    count = np.maximum(defined.sum(axis=1), 1)
+    least = np.where(defined, table, np.inf).min(axis=1)
+    largest = np.where(defined, table, -np.inf).max(axis=1)
+    total = np.where(defined, table, 0.0).sum(axis=1)
+    mean = np.where(defined.any(axis=1), np.minimum(np.maximum(total / count, least), largest), np.nan)
+    deviation = np.where(defined, table - mean[:, np.newaxis], 0.0)
+    std = np.sqrt((deviation**2).sum(axis=1) / count)
+    keys = ("mean", "std", "min", "max")
+    columns = np.column_stack([mean, std, least, largest]).tolist()
     return {
-        "mean": float(defined.mean()),
-        "std": float(defined.std()),
-        "min": float(defined.min()),
-        "max": float(defined.max()),
+        name: dict(zip(keys, column, strict=True)) if np.isfinite(column[0]) else dict.fromkeys(keys)
+        for name, column in zip(values, columns, strict=True)
     }
 
 

@@ -62,7 +62,7 @@ class Coefficients:
     absent: tuple[float, float]
 
 
-FITTED = Coefficients(chance=(-4.70, 1.17, -2.43), floor=(6.59, -13.88, -9.08), absent=(2.98, -3.99))
+FITTED = Coefficients(chance=(-4.80, 1.20, -2.50), floor=(6.59, -13.89, -9.12), absent=(2.98, -3.99))
 
 
 def snr_deviation(signal_bins: Column, counted_bins: Column, free_bins: Column) -> Column:

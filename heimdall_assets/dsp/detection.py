@@ -30,9 +30,8 @@ WINDOWS = (1, 4, 16, 64, 256, 1024)
 MIN_POSITIONS = 4
 """A window is used only if this many fit side by side."""
 
-GUARDS = (2, 4, 8, 16, 32)
 GUARDED_WIDTHS = 8
-"""Bands that are added to either side of runs of 8 times as many."""
+"""A run of bands gets one more band to either side for every so many of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +103,7 @@ def detect(
         threshold = MeanPower.of_hann_bins(grid.bins_per_band * width).threshold(share / count)
         threshold *= 1 + 2 * floor_deviation
         # what a narrower window explained counts as noise here, or a line would smear into every window over it
-        left = np.where(guarded(support), 1.0, ratio)
+        left = np.where(guarded(support), 1.0, ratio) if support.any() else ratio
         means = _sliding_sums(left, width) / width
         margin = np.maximum(margin, (means.max(axis=1) - 1) / (threshold - 1))
         found = means > threshold
@@ -126,20 +125,20 @@ def widened(support: Mask) -> Mask:
 
 
 def guarded(support: Mask) -> Mask:
-    """Add to either side of every run one band, or about an eighth of its width if that is more.
+    """Add to either side of every run one band and an eighth of its width.
 
     The flanks of a weak signal are too weak to be found, and hold some percent of its power.
     """
-    runs = widened(support)
-    result = runs.copy()
-    for guard in GUARDS:
-        width = GUARDED_WIDTHS * guard
-        if width > runs.shape[1]:
-            break
-        whole = _sliding_sums(runs.astype(np.float64), width) == width
-        if not whole.any():
-            break
-        result |= _covered(whole, width, runs.shape[1], -guard)
+    rows, count = support.shape
+    padded = np.zeros((rows, count + 2), bool)
+    padded[:, 1:-1] = widened(support)
+    row, bounds = np.nonzero(padded[:, 1:] != padded[:, :-1])  # where runs start and stop, in turns
+    row, start, stop = row[::2], bounds[::2], bounds[1::2]
+    guard = (stop - start) // GUARDED_WIDTHS
+    edges = np.zeros((rows, count + 1), np.int32)
+    np.add.at(edges, (row, np.maximum(start - guard, 0)), 1)
+    np.add.at(edges, (row, np.minimum(stop + guard, count)), -1)
+    result: Mask = np.cumsum(edges, axis=1)[:, :count] > 0
     return result
 
 
@@ -154,12 +153,10 @@ def _sliding_sums(values: NDArray[np.float64], width: int) -> NDArray[np.float64
 
 
 def _covered(found: Mask, width: int, count: int, trim: int = 0) -> Mask:
-    """Return the bands that a window in ``found`` covers, less ``trim`` bands (more, if negative) at either end."""
+    """Return the bands that a window in ``found`` covers, less ``trim`` bands at either end of each window."""
     positions = found.shape[1]
-    margin = max(0, -trim)
-    edges = np.zeros((len(found), count + 1 + 2 * margin), np.int32)
-    start, stop = margin + trim, margin + width - trim
-    edges[:, start : start + positions] += found
-    edges[:, stop : stop + positions] -= found
-    covered: Mask = np.cumsum(edges, axis=1)[:, margin : margin + count] > 0
+    edges = np.zeros((len(found), count + 1), np.int32)
+    edges[:, trim : trim + positions] += found
+    edges[:, width - trim : width - trim + positions] -= found
+    covered: Mask = np.cumsum(edges, axis=1)[:, :count] > 0
     return covered
