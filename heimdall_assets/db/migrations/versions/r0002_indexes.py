@@ -23,6 +23,8 @@ def upgrade() -> None:
     with op.get_context().autocommit_block():
         for name, table, definition in indexes:
             how = "" if not offline and _is_hypertable(table) else "CONCURRENTLY "
+            if not offline and _is_broken(name):
+                op.execute(f"DROP INDEX {how}heimdall.{name}")
             op.execute(f"CREATE INDEX {how}IF NOT EXISTS {name} ON heimdall.{table} {definition}")
 
 
@@ -32,6 +34,12 @@ def _has_session_link() -> bool:
         "AND table_name = 'measurements' AND column_name = 'recording_session_id'"
     )
     return bool(op.get_bind().scalar(query))
+
+
+def _is_broken(index: str) -> bool:
+    """True of what an interrupted CREATE INDEX CONCURRENTLY leaves: it is never used, yet it has the name."""
+    query = text("SELECT count(*) FROM pg_index WHERE indexrelid = to_regclass(:name) AND NOT indisvalid")
+    return bool(op.get_bind().scalar(query, {"name": f"heimdall.{index}"}))
 
 
 def _is_hypertable(table: str) -> bool:
