@@ -1,9 +1,13 @@
-"""Writing recording sessions as Heimdall's other services do: for recordings that come as files."""
+"""Writing recording sessions as Heimdall's other services do: for recordings that come as files.
+
+Ids and times are given with every row: the tables may be older than ours, without defaults.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
@@ -66,6 +70,8 @@ def register_session(connection: Connection, session: NewSession) -> bool:
             session_start=session.started_at,
             duration_seconds=session.duration_seconds,
             status="completed",
+            created_at=sa.func.now(),
+            updated_at=sa.func.now(),
         )
         .on_conflict_do_nothing()
         .returning(recording_sessions.c.id)
@@ -101,6 +107,7 @@ def _station_id(connection: Connection, station: Station) -> UUID:
     connection.execute(
         insert(table)
         .values(
+            id=uuid4(),
             name=station.name,
             latitude=station.latitude,
             longitude=station.longitude,
@@ -121,6 +128,7 @@ def _source_id(connection: Connection, source: KnownSource) -> UUID:
         found = connection.execute(
             insert(table)
             .values(
+                id=uuid4(),
                 name=source.name,
                 frequency_hz=source.frequency_hz,
                 latitude=source.latitude,
