@@ -23,6 +23,7 @@ from heimdall_assets.db.locks import session_lock
 from heimdall_assets.db.sessions import load_session
 from heimdall_assets.dsp import analyze, summarize
 from heimdall_assets.errors import (
+    BadParameter,
     ExtractionFailed,
     HeimdallError,
     NoRecordings,
@@ -52,6 +53,9 @@ if TYPE_CHECKING:
     from heimdall_assets.settings import Settings
 
 logger = logging.getLogger(__name__)
+
+MAX_SAMPLES = 50_000_000
+"""Of one receiver, 400 MB: more is asked for by a sample rate that is wrong, and would only exhaust the memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +248,11 @@ def _measure(measurement: Measurement, settings: Settings) -> ReceiverFeatures:
     with opened as recording:
         sample_rate_hz = recording.sample_rate_hz or settings.default_sample_rate_hz
         chunk_length = int(sample_rate_hz * settings.chunk_ms / 1000)
+        if chunk_length * settings.num_chunks > MAX_SAMPLES:
+            raise BadParameter(
+                f"{settings.num_chunks} chunks of {settings.chunk_ms:g} ms at {sample_rate_hz:g} Hz are "
+                f"{chunk_length * settings.num_chunks} samples; at most {MAX_SAMPLES} are read"
+            )
         samples = recording.read(0, chunk_length * settings.num_chunks)
         identity = InputIdentity(
             measurement_id=measurement.id,

@@ -151,7 +151,7 @@ class Settings(BaseSettings):
     def resolved_iq_root(self) -> str:
         """The root of relative locations, defaults applied."""
         if self.iq_root is not None:
-            return self.iq_root
+            return self.iq_root if "://" in self.iq_root else str(Path(self.iq_root).expanduser())
         return str(self.home / "iq") if self.is_embedded else "s3://heimdall-raw-iq"
 
     @classmethod

@@ -893,3 +893,13 @@ def test_the_real_dcf77_session_has_the_figures_that_were_measured_elsewhere(
         assert receivers[name]["rssi_dbm"]["mean"] - 30 == pytest.approx(level_dbfs, abs=0.02)
         assert (receivers[name]["snr_db"]["mean"] or 0) < 60  # not the quantisation noise beyond the passband
     assert json.dumps(row["receiver_features"], allow_nan=False)
+
+
+def test_a_sample_rate_beyond_reason_is_an_error_and_reads_nothing(
+    factory: SessionFactory, engine: Engine, settings: Settings
+) -> None:
+    key = factory.add((GOOD,))
+    factory.rows("UPDATE heimdall.measurements SET iq_sample_rate = 2000000000 RETURNING 1")
+    outcome = extract_session(engine, key, settings)
+    assert outcome.reason == "bad_parameter"
+    assert "at most 50000000 are read" in (outcome.message or "")

@@ -210,3 +210,9 @@ def test_whatever_is_written_is_a_value_in_range_or_an_error_with_the_variables_
             assert error.message.startswith(f"HEIMDALL_{name.upper()}=")  # noqa: PT017  # many values raise nothing
         else:
             assert low <= read <= high
+
+
+def test_a_root_in_ones_home_is_found_there_for_every_reader(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("HEIMDALL_IQ_ROOT", "~/iq")
+    assert load_settings().resolved_iq_root == str(tmp_path / "iq")
