@@ -127,8 +127,8 @@ def test_what_is_unknown_is_null_and_a_long_name_is_cut(engine: Engine, factory:
     unknown = measurement("A", station=Station("A", None, None), sample_rate_hz=None, num_samples=None)
     register(engine, new_session(name="n" * 300, duration_seconds=None, known_source=None, measurements=[unknown]))
     assert factory.rows(
-        "SELECT length(session_name), duration_seconds, known_source_id, iq_sample_rate, iq_samples_count, latitude "
-        "FROM heimdall.recording_sessions, heimdall.measurements, heimdall.websdr_stations"
+        "SELECT length(session_name), s.duration_seconds, known_source_id, iq_sample_rate, iq_samples_count, latitude "
+        "FROM heimdall.recording_sessions s, heimdall.measurements, heimdall.websdr_stations"
     ) == [(255, None, None, None, None, None)]
 
 
