@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import stat
@@ -101,9 +102,10 @@ def test_data_survives_a_server_that_was_killed_and_its_stale_pid_file(tmp_path:
             connection.execute(sa.text("INSERT INTO heimdall.websdr_stations (name) VALUES ('RX1')"))
         engine.dispose()
         postmaster = psutil.Process(int(pid_file.read_text().splitlines()[0]))
-        for process in [*postmaster.children(), postmaster]:
-            process.kill()
-        wait_for(lambda: not postmaster.is_running() or postmaster.status() == psutil.STATUS_ZOMBIE, "its end")
+        for process in [postmaster, *postmaster.children()]:
+            with contextlib.suppress(psutil.NoSuchProcess):  # the others end when they see it gone
+                process.kill()
+        wait_for(lambda: _has_ended(postmaster), "its end")
         lines = pid_file.read_text().splitlines()
         pid_file.write_text("\n".join([str(os.getpid()), *lines[1:]]) + "\n")  # the number has a new owner
     with embedded.database(settings):
@@ -136,6 +138,13 @@ def test_dagsters_own_processes_start_the_server_and_the_last_of_them_ends_it(tm
     second.wait()
     wait_for(lambda: not is_running(settings), "the server to stop", timeout_s=20)
     wait_for(lambda: not _servers(settings.home), "its keeper to end", timeout_s=20)
+
+
+def _has_ended(process: psutil.Process) -> bool:
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def _servers(home: Path) -> list[int]:
