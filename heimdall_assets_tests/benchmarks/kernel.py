@@ -5,8 +5,9 @@
 Seven receivers with five chunks of 40,000 complex64 samples each. ``ms_per_chunk`` is the whole of
 ``heimdall_assets.dsp.analyze``, called once a receiver: checks, all features, aggregates, notes.
 ``kernel_ms_per_chunk`` is what it spends on all 35 chunks at once, without the rest. ``fft_ms_per_chunk`` is
-``scipy.fft.fft`` over the 35 chunks in one call. The three run in turns on one thread; times are medians, ratios
-medians of the ratios of each turn. ``lengths`` holds the same for chunks of 2400 and 400,000 samples.
+``scipy.fft.fft`` over the 35 chunks in one call. The three run in turns on one thread; times are that thread's
+processor time, so that other work on the machine counts less, and medians; ratios are medians of the ratios of each
+turn. ``lengths`` holds the same for chunks of 2400 and 400,000 samples.
 """
 
 from __future__ import annotations
@@ -57,10 +58,10 @@ def in_turns(functions: list[Callable[[], object]], repetitions: int) -> list[li
     seconds: list[list[float]] = [[] for _ in functions]
     for repetition in range(repetitions + 1):
         for function, taken in zip(functions, seconds, strict=True):
-            started = time.perf_counter()
+            started = time.thread_time()
             function()
             if repetition:
-                taken.append(time.perf_counter() - started)
+                taken.append(time.thread_time() - started)
     return seconds
 
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 NOISE = "noise"
-FITTED_CLASSES = ("cw", "nbfm", "qpsk", "noise_like", "ofdm", NOISE)
+FITTED_CLASSES = (*("cw", "nbfm", "qpsk", "noise_like", "ofdm") * 2, *(NOISE,) * 3)
 HELD_OUT_CLASSES = ("two_tones", "burst", "hard_keyed_psk", "am", "fsk", "keyed_carrier", "chirp")
 
 LENGTHS = (40_000, 12_000, 2400)
