@@ -114,8 +114,9 @@ def analyze(
     rows = Rows.concatenate(parts)
     values = {feature.name: feature.values(rows) for feature in FEATURES}
     features = _aggregates(values)
-    for name in ("rssi_dbm", "noise_floor_dbm", "psd_dbm_per_hz"):
-        features[name] = _shifted(features[name], request.calibration_db)
+    for feature in FEATURES:
+        if feature.is_absolute_power:
+            features[feature.name] = _shifted(features[feature.name], request.calibration_db)
     return Figures(features, describe(rows, request, reader, passband, values))
 
 

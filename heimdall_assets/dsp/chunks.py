@@ -93,13 +93,14 @@ class ChunkReader:
             self.rails.add(group, highest, lowest)
             if not (group[:, 0].all() and parts.any()):
                 group = self._without_zero_chunks(group)
-            if not len(group):
-                continue
-            if self._remove_dc:
-                group = group - group.mean(axis=1, keepdims=True, dtype=np.complex128).astype(np.complex64)
-            yield _levelled(group, max(highest, -lowest))
+            if self._remove_dc and len(group):
+                mean = group.mean(axis=1, keepdims=True, dtype=np.complex128)
+                group = self._without_zero_chunks(group - mean.astype(np.complex64))
+            if len(group):
+                yield _levelled(group, max(highest, -lowest))
         if self.num_zero_chunks == self.num_chunks:
-            raise AllZero(f"all {self.num_chunks * length} samples are zero")
+            afterwards = " once their mean is taken off" if self._remove_dc else ""
+            raise AllZero(f"all {self.num_chunks * length} samples are zero{afterwards}")
 
     def _without_zero_chunks(self, group: Chunks) -> Chunks:
         alive = group.any(axis=1)

@@ -60,6 +60,12 @@ class Detection:
         """True where there is a signal, shape (chunks,)."""
         return self.margin > 1
 
+    def among(self, bands: slice, count: int) -> Detection:
+        """Return the same with a support over all ``count`` bands, of which those tested were ``bands``."""
+        support = np.zeros((len(self.support), count), bool)
+        support[:, bands] = self.support
+        return Detection(self.margin, self.line, support, self.single)
+
 
 def detect(
     bands: NDArray[np.float64],

@@ -51,6 +51,11 @@ class Feature:
     null_when: str
     values: Callable[[Rows], Column]
 
+    @property
+    def is_absolute_power(self) -> bool:
+        """True for a power in dBm, which ``values`` gives in dB of |x|^2 = 1: the calibration offset is added."""
+        return self.unit.startswith("dBm")
+
 
 def has_carrier(rows: Rows) -> bool:
     """Tell whether the recording's signal has a carrier.

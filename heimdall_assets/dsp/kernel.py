@@ -13,7 +13,7 @@ import numpy as np
 
 from heimdall_assets.dsp.carrier import carrier_bins
 from heimdall_assets.dsp.confidence import probability_floor, probability_right, snr_deviation
-from heimdall_assets.dsp.detection import Detection, detect
+from heimdall_assets.dsp.detection import detect
 from heimdall_assets.dsp.noise import RESOLUTION, SPECTRAL_START, noise_floor
 from heimdall_assets.dsp.passband import Passband, estimate_passband
 from heimdall_assets.dsp.rows import Rows
@@ -22,7 +22,7 @@ from heimdall_assets.dsp.transform import power_in_bands, transform
 
 if TYPE_CHECKING:
     from heimdall_assets.dsp.grid import Grid
-    from heimdall_assets.dsp.transform import Chunks, Column, Spectrum, Waveform
+    from heimdall_assets.dsp.transform import Chunks, Spectrum, Waveform
 
 LEAST_LINE_SHARE = 0.1
 """A line that holds less of the signal's power is not looked at closer."""
@@ -55,13 +55,18 @@ def measure(
         The quantities, and the passband that was used.
     """
     bands = slice(0, grid.num_bands) if passband is None else passband.bands(grid)
-    width = grid.bins_per_band
-    waveform, spectrum = transform(chunks, grid, slice(bands.start * width, bands.stop * width))
+    waveform, spectrum = transform(chunks, grid, _bins(bands, grid))
     if passband is None and may_estimate:
         passband = estimate_passband(spectrum.band_power, float(waveform.power.mean()), chunks[0], grid)
         if passband is not None:
             bands = passband.bands(grid)
-    return _rows(chunks, grid, waveform, spectrum, bands, passband, false_alarm_probability), passband
+            waveform, spectrum = transform(chunks, grid, _bins(bands, grid))
+    is_whole = passband is None
+    return _rows(chunks, grid, waveform, spectrum, bands, is_whole, false_alarm_probability), passband
+
+
+def _bins(bands: slice, grid: Grid) -> slice:
+    return slice(bands.start * grid.bins_per_band, bands.stop * grid.bins_per_band)
 
 
 def _rows(
@@ -70,43 +75,37 @@ def _rows(
     waveform: Waveform,
     spectrum: Spectrum,
     bands: slice,
-    passband: Passband | None,
+    is_whole: bool,
     false_alarm_probability: float,
 ) -> Rows:
-    width = grid.bins_per_band
-    num_bins = (bands.stop - bands.start) * width
+    """Work on the bands; those outside of ``bands`` hold neither noise nor signal, unless ``is_whole``."""
+    num_bins = (bands.stop - bands.start) * grid.bins_per_band
     band_power = spectrum.band_power[:, bands]
-    slot_power = waveform.slot_power if passband is None else None
-    floor = noise_floor(band_power, grid, slot_power).above(RESOLUTION * waveform.power / grid.num_bins)
+    floor = noise_floor(band_power, grid, waveform.slot_power if is_whole else None)
+    floor = floor.above(RESOLUTION * waveform.power / grid.num_bins)
     noise = floor.per_bin
-    rows = np.arange(len(chunks))
     detection = detect(
         band_power,
-        spectrum.bin_power[rows, spectrum.peak].astype(np.float64) * spectrum.unit,
-        np.clip(spectrum.peak // width - bands.start, 0, bands.stop - bands.start - 1),
+        spectrum.bin_power[np.arange(len(chunks)), spectrum.peak].astype(np.float64) * spectrum.unit,
+        spectrum.peak // grid.bins_per_band - bands.start,
         noise,
         grid,
         false_alarm_probability,
-    )
-    support = np.zeros(spectrum.band_power.shape, bool)
-    support[:, bands] = detection.support
-    detection = Detection(detection.margin, detection.line, support, detection.single)
+    ).among(bands, grid.num_bands)
     shape = shape_of(spectrum, detection, noise, grid)
     noise_power = noise * num_bins
-    band_total = _power_in_band(waveform, spectrum, bands, passband)
-    excess = band_total - noise_power
-    weak = np.flatnonzero(detection.present & (excess <= TRUSTED_NOISE_RATIO * noise_power))
-    signal_power = excess
+    support_bins = detection.support.sum(axis=1) * grid.bins_per_band
+    excess = (waveform.power if is_whole else spectrum.searched_power) - noise_power
+    is_trusted = excess > TRUSTED_NOISE_RATIO * noise_power
+    signal_power = excess.copy()
+    weak = np.flatnonzero(detection.present & ~is_trusted)
     if weak.size:
-        inside = support[weak]
-        in_support = power_in_bands(chunks[weak], grid, inside)
-        signal_power = excess.copy()
-        signal_power[weak] = in_support - noise[weak] * inside.sum(axis=1) * width
-    support_bins = support.sum(axis=1) * width
-    counted = np.where(excess > TRUSTED_NOISE_RATIO * noise_power, num_bins, support_bins)
-    free = np.maximum(num_bins - support_bins, SPECTRAL_START * num_bins)  # the floor rests on a tenth at the least
-    deviation = snr_deviation(signal_power / noise, counted, free)
+        in_support = power_in_bands(chunks[weak], grid, detection.support[weak])
+        signal_power[weak] = in_support - noise[weak] * support_bins[weak]
     snr = signal_power / noise_power
+    counted_bins = np.where(is_trusted, num_bins, support_bins)
+    free_bins = np.maximum(num_bins - support_bins, SPECTRAL_START * num_bins)  # the floor rests on no fewer
+    deviation = snr_deviation(signal_power / noise, counted_bins, free_bins)
     has_line = detection.present & (shape.line_share > LEAST_LINE_SHARE)
     carrier = np.full(len(chunks), np.nan)
     carrier[has_line] = carrier_bins(chunks, spectrum, grid, np.flatnonzero(has_line))
@@ -134,12 +133,3 @@ def _rows(
         gap_share=(waveform.slot_power == 0).mean(axis=1),
         confidence=probability_right(detection.margin, deviation, snr, floor),
     )
-
-
-def _power_in_band(waveform: Waveform, spectrum: Spectrum, bands: slice, passband: Passband | None) -> Column:
-    if passband is None:
-        return waveform.power
-    if passband.is_estimated:  # next to nothing lies outside
-        inside: Column = spectrum.band_power[:, bands].sum(axis=1) / spectrum.band_power.sum(axis=1)
-        return waveform.power * inside
-    return spectrum.searched_power

@@ -41,6 +41,9 @@ MIN_OPEN_SHARE = 0.15
 MAX_OPEN_SHARE = 0.97
 """A passband is at least and at most this share of the sampled band; a narrower hump is a signal."""
 
+MAX_RAISED_REST = 0.03
+"""No more than this share of the bands may be raised outside of the passband."""
+
 SKIRT_SHARE = 0.02
 """Share of the sampled band in which the filter's edge has to rise."""
 
@@ -131,15 +134,14 @@ def estimate_passband(
     rounding = _sample_step(samples) ** 2 / 6 / grid.num_bins
     is_rounding = floor < ROUNDING_RATIO * rounding
     smooth = np.convolve(level, np.full(SMOOTHED_BANDS, 1 / SMOOTHED_BANDS), mode="same")
-    raised = np.flatnonzero(smooth > (QUANTISED_OPEN_RATIO if is_rounding else OPEN_RATIO) * floor)
-    if raised.size == 0:
-        return None
-    first, last = int(raised[0]), int(raised[-1])
-    share = (last - first + 1) / grid.num_bands
+    raised = smooth > (QUANTISED_OPEN_RATIO if is_rounding else OPEN_RATIO) * floor
+    first, stop = _longest_run(raised)
     skirt = max(2, round(SKIRT_SHARE * grid.num_bands))
-    if not MIN_OPEN_SHARE <= share <= MAX_OPEN_SHARE or last - first + 1 - 2 * skirt < MIN_BANDS:
+    is_plausible = MIN_OPEN_SHARE <= (stop - first) / grid.num_bands <= MAX_OPEN_SHARE
+    rest = np.count_nonzero(raised) - (stop - first)
+    if not is_plausible or rest > MAX_RAISED_REST * grid.num_bands or stop - first - 2 * skirt < MIN_BANDS:
         return None
-    inside = smooth[first + skirt : last + 1 - skirt]
+    inside = smooth[first + skirt : stop - skirt]
     lowest = float(np.min(inside))
     if lowest < (QUANTISED_STEP_RATIO if is_rounding else STEP_RATIO) * floor:
         return None
@@ -147,7 +149,16 @@ def estimate_passband(
     if not (is_rounding or stands_out or lowest > IMPLAUSIBLE_STEP_RATIO * floor):
         return None
     edges = grid.band_edges_hz()
-    return Passband(float(edges[first + skirt]), float(edges[last + 1 - skirt]), is_estimated=True)
+    return Passband(float(edges[first + skirt]), float(edges[stop - skirt]), is_estimated=True)
+
+
+def _longest_run(marked: NDArray[np.bool_]) -> tuple[int, int]:
+    """Return start and stop of the longest run of True, (0, 0) if there is none."""
+    bounds = np.flatnonzero(np.diff(np.concatenate([[False], marked, [False]])))
+    if bounds.size == 0:
+        return 0, 0
+    longest = int(np.argmax(bounds[1::2] - bounds[::2]))
+    return int(bounds[2 * longest]), int(bounds[2 * longest + 1])
 
 
 def _sample_step(samples: NDArray[np.complex64]) -> float:

@@ -51,6 +51,11 @@ def test_nothing_but_zeros_is_an_error() -> None:
         analyze(np.zeros(5 * LENGTH), RATE_HZ)
 
 
+def test_nothing_but_an_offset_that_is_taken_off_is_an_error() -> None:
+    with pytest.raises(AllZero, match="samples are zero once their mean is taken off"):
+        analyze(np.full(5 * LENGTH, 0.1 - 0.3j), RATE_HZ, remove_dc=True)
+
+
 def test_chunks_of_zeros_are_left_out_and_counted() -> None:
     samples = with_snr(tone(12_345.6, 5 * LENGTH, RATE_HZ), 10, np.random.default_rng(2))
     samples[LENGTH : 3 * LENGTH] = 0
