@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from heimdall_assets.db.sessions import STARTS, current_sessions
+from heimdall_assets.db.sessions import HAS_FEATURES, STARTS, current_sessions
 from heimdall_assets.db.tables import feature_attempts as attempts
 from heimdall_assets.db.tables import feature_coverage_reports as reports
-from heimdall_assets.db.tables import feature_states as states
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,12 +44,21 @@ _STATS = """
 _BY_DAY = f"""
     SELECT ({STARTS.format("s")} AT TIME ZONE 'UTC')::date AS day,
            count(*) AS total,
-           count(*) FILTER (WHERE fs.state IN ('done', 'partial')) AS with_features,
-           count(*) FILTER (WHERE fs.state IN ('failed', 'quarantined')) AS failed
-    FROM heimdall.recording_sessions s
-    LEFT JOIN heimdall.feature_states fs ON fs.recording_session_id = s.id
-    WHERE s.status = 'completed'
+           count(*) FILTER (WHERE c.state IN ('done', 'partial')) AS with_features,
+           count(*) FILTER (WHERE c.state IN ('failed', 'quarantined')) AS failed
+    FROM sessions c
+    JOIN heimdall.recording_sessions s ON s.id = c.id
     GROUP BY day ORDER BY day DESC LIMIT :days"""
+
+_FAILED = f"""
+    WITH failed AS (
+        SELECT fs.* FROM heimdall.feature_states fs
+        WHERE fs.state IN ('failed', 'quarantined')
+          AND EXISTS (SELECT 1 FROM heimdall.recording_sessions s
+                      WHERE s.id = fs.recording_session_id AND s.status = 'completed')
+          AND NOT EXISTS (SELECT 1 FROM heimdall.measurement_features mf
+                          WHERE mf.recording_session_id = fs.recording_session_id AND {HAS_FEATURES}))"""
+"""Those that stats counts as failed: completed, and nobody has computed their features since."""
 
 
 def coverage_figures(connection: Connection, *, feature_version: int) -> dict[str, int | float | None]:
@@ -112,7 +120,7 @@ def is_report_current(connection: Connection) -> bool:
 
 def coverage_by_day(connection: Connection, *, days: int = 60) -> list[dict[str, Any]]:
     """Completed sessions a day (UTC, by their start), the latest days first: total, with_features, failed."""
-    rows = connection.execute(sa.text(_BY_DAY), {"days": days})
+    rows = connection.execute(sa.text(current_sessions(connection) + _BY_DAY), {"days": days})
     return [
         {
             "day": row.day.isoformat(),
@@ -127,18 +135,18 @@ def coverage_by_day(connection: Connection, *, days: int = 60) -> list[dict[str,
 
 def failure_groups(connection: Connection) -> list[FailureGroup]:
     """Failed and quarantined sessions grouped by reason, the most frequent first."""
-    query = """
+    query = f"""
+        {_FAILED}
         SELECT fs.reason, count(*) AS sessions, count(*) FILTER (WHERE fs.state = 'quarantined') AS quarantined,
                min(a.first_seen) AS first_seen, max(a.last_seen) AS last_seen,
                (array_agg(fs.recording_session_id ORDER BY fs.updated_at DESC))[1] AS example_session_id,
                (array_agg(fs.message ORDER BY fs.updated_at DESC))[1] AS example_message,
                (array_agg(fs.run_id ORDER BY fs.updated_at DESC))[1] AS example_run_id
-        FROM heimdall.feature_states fs
+        FROM failed fs
         LEFT JOIN LATERAL (
             SELECT min(t.finished_at) AS first_seen, max(t.finished_at) AS last_seen
             FROM heimdall.feature_attempts t
             WHERE t.recording_session_id = fs.recording_session_id AND t.reason = fs.reason) a ON true
-        WHERE fs.state IN ('failed', 'quarantined')
         GROUP BY fs.reason ORDER BY sessions DESC, fs.reason"""
     return [
         FailureGroup(
@@ -157,12 +165,11 @@ def failure_groups(connection: Connection) -> list[FailureGroup]:
 
 def failed_sessions(connection: Connection) -> Sequence[Any]:
     """(session_id, state, reason, message) of every failed or quarantined session, the latest first."""
-    query = (
-        sa.select(states.c.recording_session_id, states.c.state, states.c.reason, states.c.message)
-        .where(states.c.state.in_(("failed", "quarantined")))
-        .order_by(states.c.updated_at.desc(), states.c.recording_session_id)
-    )
-    return connection.execute(query).all()
+    query = f"""
+        {_FAILED}
+        SELECT recording_session_id, state, reason, message FROM failed
+        ORDER BY updated_at DESC, recording_session_id"""
+    return connection.execute(sa.text(query)).all()
 
 
 def attempts_of(connection: Connection, session_id: UUID) -> Sequence[Any]:

@@ -23,6 +23,18 @@ STARTS = "coalesce({0}.session_start, {0}.created_at)"
 """A session's window opens at its start; CONTRACT: session_start, or created_at where that is null."""
 ENDS = f"coalesce({{0}}.session_end, {STARTS} + {{0}}.duration_seconds * interval '1 second')"
 
+_MEASUREMENT = """
+        SELECT s.id AS session_id, m.id, m."timestamp", m.frequency_hz, m.iq_data_location, m.iq_data_format,
+               m.iq_sample_rate, st.name, st.latitude, st.longitude, st.altitude_asl""".strip()
+
+_VERSION = """
+        CASE WHEN jsonb_typeof(mf.extraction_metadata -> 'feature_version') = 'number'
+                  AND mf.extraction_metadata ->> 'feature_version' ~ '^[0-9]{1,9}$'
+             THEN (mf.extraction_metadata ->> 'feature_version')::int END""".strip()
+"""Of our rows the version of the estimators, of other code's NULL."""
+
+HAS_FEATURES = "NOT coalesce(mf.extraction_failed, false)"
+
 
 def has_session_link(connection: Connection) -> bool:
     """True if measurements name their session; databases made before that column are linked by time alone."""
@@ -49,17 +61,17 @@ def linked_measurements(connection: Connection, wanted: str) -> str:
     Returns
     -------
     str
-        A SELECT of (session_id, columns of measurements). A measurement belongs to the session that it names; where
-        it names none, to the session in whose window it was created; of several, the one that started last, then
-        the one with the smallest id.
+        A SELECT of (session_id, columns of the measurement and of its station). A measurement belongs to the session
+        that it names; where it names none, to the session in whose window it was created; of several, the one that
+        started last, then the one with the smallest id.
     """
     has_link = has_session_link(connection)
     s_start, s_end, o_start, o_end = STARTS.format("s"), ENDS.format("s"), STARTS.format("o"), ENDS.format("o")
     by_window = f"""
-        SELECT s.id AS session_id, m.id, m."timestamp", m.websdr_station_id, m.frequency_hz, m.iq_data_location,
-               m.iq_data_format, m.iq_sample_rate
+        {_MEASUREMENT}
         FROM {wanted} s
         JOIN heimdall.measurements m ON m.created_at BETWEEN {s_start} AND {s_end}
+        JOIN heimdall.websdr_stations st ON st.id = m.websdr_station_id
         WHERE m.iq_data_location IS NOT NULL {"AND m.recording_session_id IS NULL" if has_link else ""}
           AND NOT EXISTS (
               SELECT 1 FROM heimdall.recording_sessions o
@@ -68,10 +80,10 @@ def linked_measurements(connection: Connection, wanted: str) -> str:
     if not has_link:
         return by_window
     return f"""
-        SELECT s.id AS session_id, m.id, m."timestamp", m.websdr_station_id, m.frequency_hz, m.iq_data_location,
-               m.iq_data_format, m.iq_sample_rate
+        {_MEASUREMENT}
         FROM {wanted} s
         JOIN heimdall.measurements m ON m.recording_session_id = s.id
+        JOIN heimdall.websdr_stations st ON st.id = m.websdr_station_id
         WHERE m.iq_data_location IS NOT NULL
         UNION ALL {by_window}"""
 
@@ -99,17 +111,35 @@ def classified(connection: Connection, wanted: str) -> str:
         LEFT JOIN LATERAL (
             SELECT ARRAY(SELECT r ->> 'rx_id' FROM unnest(mf.receiver_features) r WHERE NOT r ? 'error') AS usable,
                    EXISTS (SELECT 1 FROM unnest(mf.receiver_features) r WHERE r ? 'error') AS has_errors,
-                   CASE WHEN jsonb_typeof(mf.extraction_metadata -> 'feature_version') = 'number'
-                             AND mf.extraction_metadata ->> 'feature_version' ~ '^[0-9]{{1,9}}$'
-                        THEN (mf.extraction_metadata ->> 'feature_version')::int END AS version
+                   {_VERSION} AS version
             FROM heimdall.measurement_features mf
-            WHERE mf.recording_session_id = s.id AND NOT coalesce(mf.extraction_failed, false)
+            WHERE mf.recording_session_id = s.id AND {HAS_FEATURES}
         ) f ON true
         CROSS JOIN LATERAL (
-            SELECT count(*)::int AS total, count(*) FILTER (WHERE st.name = ANY (f.usable))::int AS with_features
+            SELECT count(*)::int AS total, count(*) FILTER (WHERE m.name = ANY (f.usable))::int AS with_features
             FROM ({linked_measurements(connection, "(SELECT s.*)")}) m
-            LEFT JOIN heimdall.websdr_stations st ON st.id = m.websdr_station_id
         ) l"""
+
+
+def outdated(connection: Connection) -> str:
+    """SQL for whether the tables contradict a row of feature_states: other code was at work since.
+
+    Returns
+    -------
+    str
+        A condition on ``fs``, the row, and ``mf``, the outer-joined row of measurement_features that has features:
+        some appeared for a session that waited, or went, or were replaced; or a session that was empty has
+        recordings. What is running or ignored is so whatever the tables say.
+    """
+    return f"""
+        CASE WHEN fs.state IN ('done', 'partial')
+             THEN mf.recording_session_id IS NULL OR fs.feature_version IS DISTINCT FROM {_VERSION}
+             WHEN fs.state = 'empty'
+             THEN mf.recording_session_id IS NOT NULL
+                  OR EXISTS (SELECT 1 FROM heimdall.recording_sessions s
+                             CROSS JOIN LATERAL ({linked_measurements(connection, "(SELECT s.*)")}) m
+                             WHERE s.id = fs.recording_session_id)
+             ELSE fs.state IN ('pending', 'failed', 'quarantined') AND mf.recording_session_id IS NOT NULL END"""
 
 
 def current_sessions(connection: Connection) -> str:
@@ -120,17 +150,16 @@ def current_sessions(connection: Connection) -> str:
     str
         ``sessions`` has (id, state, measurements_total, measurements_with_features, feature_version, reason,
         waiting_since). A session is taken from its row in feature_states, except where the tables say more: it is
-        not completed any more, it is new, or other code wrote its features since.
+        not completed any more, it is new, or other code was at work since.
     """
     return f"""
         WITH known AS MATERIALIZED (
             SELECT fs.* FROM heimdall.feature_states fs
+            LEFT JOIN heimdall.measurement_features mf
+                ON mf.recording_session_id = fs.recording_session_id AND {HAS_FEATURES}
             WHERE EXISTS (SELECT 1 FROM heimdall.recording_sessions s
                           WHERE s.id = fs.recording_session_id AND s.status = 'completed')
-              AND NOT (fs.state IN ('pending', 'failed', 'quarantined', 'empty')
-                       AND EXISTS (SELECT 1 FROM heimdall.measurement_features mf
-                                   WHERE mf.recording_session_id = fs.recording_session_id
-                                     AND NOT coalesce(mf.extraction_failed, false)))),
+              AND NOT {outdated(connection)}),
         wanted AS MATERIALIZED (
             SELECT s.* FROM heimdall.recording_sessions s
             WHERE s.status = 'completed'
@@ -192,10 +221,8 @@ def load_session(connection: Connection, session_id: UUID, *, source_tolerance_h
 def _measurements(connection: Connection, session_id: UUID) -> list[Measurement]:
     query = f"""
         WITH wanted AS MATERIALIZED (SELECT * FROM heimdall.recording_sessions WHERE id = :id)
-        SELECT m.*, st.name, st.latitude, st.longitude, st.altitude_asl
-        FROM ({linked_measurements(connection, "wanted")}) m
-        JOIN heimdall.websdr_stations st ON st.id = m.websdr_station_id
-        ORDER BY m."timestamp", st.name, m.id"""
+        SELECT m.* FROM ({linked_measurements(connection, "wanted")}) m
+        ORDER BY m."timestamp", m.name, m.id"""
     return [
         Measurement(
             id=row.id,

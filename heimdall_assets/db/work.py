@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from heimdall_assets.db.sessions import classified
+from heimdall_assets.db.sessions import HAS_FEATURES, classified, outdated
 from heimdall_assets.db.tables import feature_states as states
 
 if TYPE_CHECKING:
@@ -55,27 +55,30 @@ def due_retries(connection: Connection, limit: int) -> list[UUID]:
 
 
 def absorb(connection: Connection, session_ids: Collection[UUID] | None = None) -> set[UUID]:
-    """Notice features that other code wrote for sessions that were waiting: they are done, and not planned.
+    """Notice what other code did: features that it wrote for sessions that were waiting, replaced or took away.
+
+    A session that it wrote features for is done, and not planned; one that has none any more waits again, and so does
+    one that had no recordings and now has.
 
     Parameters
     ----------
     connection : Connection
         In the planner's transaction.
     session_ids : collection of UUID, optional
-        Only these; None looks at everything that is pending or failed.
+        Only these; None looks at all sessions.
 
     Returns
     -------
     set of UUID
-        The sessions that have features now.
+        The sessions that changed and have features now.
     """
-    among = "" if session_ids is None else "AND fs.recording_session_id = ANY (:session_ids)"
+    among = "true" if session_ids is None else "{0}.recording_session_id = ANY (:session_ids)"
     query = f"""
         WITH found AS MATERIALIZED (
             SELECT fs.recording_session_id AS id FROM heimdall.feature_states fs
-            JOIN heimdall.measurement_features mf USING (recording_session_id)
-            WHERE fs.state IN ('pending', 'failed', 'quarantined', 'empty') AND fs.reserved_by IS NULL {among}
-              AND NOT coalesce(mf.extraction_failed, false)),
+            LEFT JOIN heimdall.measurement_features mf
+                ON mf.recording_session_id = fs.recording_session_id AND {HAS_FEATURES} AND {among.format("mf")}
+            WHERE fs.reserved_by IS NULL AND {among.format("fs")} AND {outdated(connection)}),
         wanted AS MATERIALIZED (
             SELECT s.* FROM heimdall.recording_sessions s JOIN found USING (id))
         UPDATE heimdall.feature_states fs
@@ -83,10 +86,13 @@ def absorb(connection: Connection, session_ids: Collection[UUID] | None = None) 
             measurements_with_features = c.measurements_with_features, feature_version = c.feature_version,
             attempts = 0, next_attempt_at = NULL, reason = NULL, message = NULL, updated_at = clock_timestamp()
         FROM ({classified(connection, "wanted")}) c
-        WHERE fs.recording_session_id = c.id AND c.state IN ('done', 'partial')
-        RETURNING fs.recording_session_id"""
+        WHERE fs.recording_session_id = c.id
+          -- looked at again: a worker may have begun since
+          AND fs.state NOT IN ('running', 'ignored') AND fs.reserved_by IS NULL
+        RETURNING fs.recording_session_id AS id, fs.state"""
     parameters = {} if session_ids is None else {"session_ids": list(session_ids)}
-    return set(connection.scalars(sa.text(query), parameters))
+    changed = connection.execute(sa.text(query), parameters)
+    return {row.id for row in changed if row.state in {"done", "partial"}}
 
 
 def reserve(connection: Connection, batch_id: str, session_ids: Collection[UUID]) -> None:

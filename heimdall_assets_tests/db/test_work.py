@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from heimdall_assets.db import states, work
+from heimdall_assets.db.coverage import coverage_figures
 from heimdall_assets.db.engine import autocommit, transaction
 from heimdall_assets.db.states import RetryRule
 from heimdall_assets.errors import RecordingNotFound, TruncatedRecording
@@ -163,6 +165,62 @@ def test_features_of_other_code_end_the_wait_for_ours(engine: Engine, keys: list
     first = rows[0]
     assert first is not None
     assert (first.attempts, first.reason, first.next_attempt_at, first.feature_version) == (0, None, None, None)
+
+
+def test_features_that_other_code_took_away_or_replaced_and_recordings_that_came_late_are_noticed(
+    engine: Engine, factory: SessionFactory
+) -> None:
+    gone, failed, replaced, untouched, running = factory.add_many(5)
+    late, empty = factory.add_many(2, (None,), minutes=60)
+    ours = {"feature_version": 2}
+    with transaction(engine) as connection:
+        for key in (gone, failed, replaced, untouched, running):
+            add_features(connection, key, [{"rx_id": "RX1"}, {"rx_id": "RX2"}], metadata=ours)
+        states.discover(connection)
+        begin(connection, running)
+        assert work.absorb(connection) == set()
+        features = "heimdall.measurement_features"
+        changes = {
+            f"DELETE FROM {features}": [gone, running],
+            f"UPDATE {features} SET extraction_failed = true, receiver_features = '{{}}'": [failed],
+            f"UPDATE {features} SET extraction_metadata = '{{}}', receiver_features = receiver_features[1:1]": [
+                replaced
+            ],
+            "UPDATE heimdall.measurements SET iq_data_location = 'a.npy'": [late],
+        }
+        for statement, session_ids in changes.items():
+            query = f"{statement} WHERE recording_session_id = ANY (:ids)"
+            connection.execute(sa.text(query), {"ids": session_ids})
+        before = coverage_figures(connection, feature_version=2)
+        assert work.absorb(connection) == {replaced}
+        assert work.absorb(connection) == set()
+        after = coverage_figures(connection, feature_version=2)
+        waiting = ids(work.oldest_pending(connection, 9))
+        row = states.state_of(connection, replaced)
+    keys = (gone, failed, replaced, untouched, running, late, empty)
+    expected = ["pending", "pending", "done", "done", "running", "pending", "empty"]
+    assert [factory.state(key) for key in keys] == expected
+    assert waiting == [gone, failed, late]
+    assert row is not None
+    assert (row.feature_version, row.measurements_with_features) == (None, 1)
+    names = ("pending", "running", "stale", "without_iq", "with_features")
+    for figures in (before, after):  # the figures do not wait for the planner to notice
+        assert [figures[f"recordings_{name}"] for name in names] == [3, 1, 1, 1, 2]
+
+
+def test_what_a_worker_began_meanwhile_is_left_to_it(engine: Engine, keys: list[UUID]) -> None:
+    with transaction(engine) as connection:
+        add_features(connection, keys[0])
+    with ThreadPoolExecutor(1) as pool, transaction(engine) as planner:
+        with transaction(engine) as worker:
+            begin(worker, keys[0])
+            absorbing = pool.submit(work.absorb, planner)
+            while not worker.scalar(sa.text("SELECT count(*) FROM pg_locks WHERE NOT granted")):
+                assert not absorbing.done()  # it waits for the row that the worker has changed
+        assert absorbing.result(timeout=10) == set()
+        row = states.state_of(planner, keys[0])
+    assert row is not None
+    assert row.state == "running"
 
 
 NUM_SESSIONS = 100_000
