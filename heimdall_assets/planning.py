@@ -142,16 +142,22 @@ def plan(
         See :func:`choose`.
     hold_partial : bool
         Leave out fresh batches that are not full: while others wait in the queue, a small one would gain nothing
-        and cost the start of a process, and by the next tick it may have grown.
+        and cost the start of a process, and by the next tick it may have grown. The newest wait.
     """
     fresh, old = choose(newest, oldest, slots=slots, oldest_share_percent=oldest_share_percent)
     if hold_partial and not old:
-        fresh = fresh[: len(fresh) // batch_size * batch_size]
+        fresh = _full_batches(fresh, batch_size)
     return [
         *make_batches(fresh, batch_size=batch_size, lane="fresh"),
         *make_batches(old, batch_size=batch_size, lane="backlog"),
         *make_batches(retries[: max(0, retry_slots)], batch_size=batch_size, lane="retry"),
     ]
+
+
+def _full_batches(newest_first: list[Candidate], batch_size: int) -> list[Candidate]:
+    """Leave out the newest of each kind, so many that what is left makes full batches."""
+    by_kind = ([c for c in newest_first if c.is_registered is known] for known in (False, True))
+    return [candidate for kind in by_kind for candidate in kind[len(kind) % batch_size :]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,13 +7,17 @@ import uuid
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from heimdall_assets.planning import Asked, Candidate, choose, make_batches, plan, plan_requests, priority
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+
+unhurried = settings(deadline=None, max_examples=60)
+"""Machines that run several tests at once are slow now and then."""
 
 
 def candidates(registered: Sequence[bool]) -> list[Candidate]:
@@ -26,6 +30,7 @@ slots = st.integers(0, 80)
 shares = st.integers(0, 100)
 
 
+@unhurried
 @given(waiting, slots, shares)
 def test_a_tick_never_plans_more_than_its_slots_and_no_session_twice(
     pending: list[Candidate], slots: int, share: int
@@ -35,6 +40,7 @@ def test_a_tick_never_plans_more_than_its_slots_and_no_session_twice(
     assert len(chosen) == len(set(chosen)) == min(slots, len(pending))
 
 
+@unhurried
 @given(waiting, st.integers(1, 80), shares)
 def test_where_more_waits_than_fits_the_oldest_get_their_share_and_the_newest_the_rest(
     pending: list[Candidate], slots: int, share: int
@@ -48,6 +54,7 @@ def test_where_more_waits_than_fits_the_oldest_get_their_share_and_the_newest_th
     assert fresh == pending[: slots - reserved]
 
 
+@unhurried
 @given(waiting, st.integers(1, 20))
 def test_batches_hold_every_session_once_in_order_and_are_ranges_only_of_new_keys(
     pending: list[Candidate], batch_size: int
@@ -62,6 +69,7 @@ def test_batches_hold_every_session_once_in_order_and_are_ranges_only_of_new_key
     assert all(batch.batch_id.startswith("fresh-") for batch in batches)
 
 
+@unhurried
 @given(waiting, st.integers(0, 40), st.integers(0, 40), st.integers(0, 40))
 def test_failed_sessions_never_take_a_slot_from_a_healthy_one(
     pending: list[Candidate], num_retries: int, slots: int, retry_slots: int
@@ -104,6 +112,87 @@ def test_while_fresh_runs_wait_in_the_queue_only_full_batches_are_added(waiting_
     assert sum(len(batch.session_ids) for batch in batches) == expected
 
 
+@unhurried
+@given(waiting, st.integers(1, 20))
+def test_holding_back_leaves_out_the_newest_of_each_kind_and_less_than_a_batch_of_them(
+    pending: list[Candidate], batch_size: int
+) -> None:
+    batches = plan(
+        pending,
+        pending[::-1],
+        pending[:3],
+        slots=80,
+        retry_slots=2,
+        batch_size=batch_size,
+        oldest_share_percent=20,
+        hold_partial=True,
+    )
+    fresh = [batch for batch in batches if batch.lane == "fresh"]
+    assert all(len(batch.session_ids) == batch_size for batch in fresh)
+    for is_registered in (False, True):
+        kind = [c.session_id for c in pending if c.is_registered is is_registered]
+        planned = [key for batch in fresh if batch.is_contiguous is not is_registered for key in batch.session_ids]
+        assert planned == kind[len(kind) % batch_size :]
+    retried = sum(len(batch.session_ids) for batch in batches if batch.lane == "retry")
+    assert retried == min(2, len(pending))  # what is tried again is not held back
+
+
+@unhurried
+@given(waiting, st.integers(1, 40), st.integers(1, 20))
+@example(candidates([False] * 60), 40, 7)
+def test_holding_back_holds_nothing_where_more_waits_than_a_tick_can_take(
+    pending: list[Candidate], slots: int, batch_size: int
+) -> None:
+    options = {"slots": slots, "retry_slots": 0, "batch_size": batch_size, "oldest_share_percent": 20}
+    held, all_of_them = (
+        [
+            (batch.lane, batch.is_contiguous, batch.session_ids)
+            for batch in plan(pending[:slots], pending[::-1][:slots], [], hold_partial=hold_partial, **options)
+        ]
+        for hold_partial in (True, False)
+    )
+    if len(pending) > slots:
+        assert held == all_of_them
+    planned = [key for _, _, keys in all_of_them for key in keys]
+    assert len(planned) == len(set(planned)) == min(slots, len(pending))
+
+
+@unhurried
+@given(waiting, st.integers(1, 40), shares, st.integers(1, 20))
+def test_every_batch_is_of_one_kind_and_lane_and_has_a_name_of_its_own(
+    pending: list[Candidate], slots: int, share: int, batch_size: int
+) -> None:
+    retries = [Candidate(uuid.UUID(int=10_000 + index), True) for index in range(5)]
+    batches = plan(
+        pending[:slots],
+        pending[::-1][:slots],
+        retries,
+        slots=slots,
+        retry_slots=5,
+        batch_size=batch_size,
+        oldest_share_percent=share,
+    )
+    registered = {c.session_id for c in (*pending, *retries) if c.is_registered}
+    for batch in batches:
+        assert 1 <= len(batch.session_ids) <= batch_size
+        assert all((key in registered) is not batch.is_contiguous for key in batch.session_ids)
+        assert batch.batch_id.partition("-")[0] == batch.lane  # the planner counts lanes by it
+        assert (batch.request_id, batch.stale) == (None, False)
+    assert len({batch.batch_id for batch in batches}) == len(batches)
+    lanes = [batch.lane for batch in batches]
+    assert lanes == sorted(lanes, key=["fresh", "backlog", "retry"].index)
+
+
+def test_a_tick_without_slots_plans_nothing() -> None:
+    pending = candidates([False, True])
+    for slots in (0, -5):
+        assert choose(pending, pending, slots=slots, oldest_share_percent=20) == ([], [])
+        assert (
+            plan(pending, pending, pending, slots=slots, retry_slots=slots, batch_size=5, oldest_share_percent=20) == []
+        )
+
+
+@unhurried
 @given(st.lists(st.tuples(st.integers(1, 3), st.integers(1, 20), st.booleans()), max_size=60), st.integers(0, 30))
 def test_a_session_that_several_requests_wait_for_is_planned_once_for_the_first(
     asked: list[tuple[int, int, bool]], slots: int
@@ -120,7 +209,27 @@ def test_a_session_that_several_requests_wait_for_is_planned_once_for_the_first(
     assert all(batch.lane == "request" and len(batch.session_ids) <= 7 for batch in batches)
 
 
+def test_batches_of_requests_say_whose_they_are_and_whether_they_compute_again() -> None:
+    first, second = uuid.UUID(int=1), uuid.UUID(int=2)
+    queue = [
+        Asked(first, uuid.UUID(int=11), False, False, 2),
+        Asked(first, uuid.UUID(int=12), False, True, 2),
+        Asked(first, uuid.UUID(int=13), True, False, 2),
+        Asked(second, uuid.UUID(int=14), False, False, 1),
+        Asked(second, uuid.UUID(int=15), False, False, 1),
+    ]
+    found = [(b.request_id, b.stale, b.is_contiguous, len(b.session_ids)) for b in plan_requests(queue, slots=9)]
+    assert found == [
+        (first, False, True, 1),
+        (first, False, False, 1),
+        (first, True, True, 1),
+        (second, False, True, 1),
+        (second, False, True, 1),
+    ]
+
+
 def test_fresh_sessions_come_before_what_the_schedule_caught_before_retries_and_requests() -> None:
     assert priority("fresh", "sensor") == 10
+    assert priority("retry", "schedule") == priority("backlog", str(uuid.uuid4())) == -10
     assert priority("fresh", "schedule") == priority("backlog", "sensor") == 0
     assert priority("retry", "sensor") == priority("request", str(uuid.uuid4())) == -10
