@@ -42,3 +42,31 @@ def test_what_nobody_foresaw_keeps_its_cause() -> None:
     wrapped = UnexpectedError.of(cause)
     assert wrapped.__cause__ is cause
     assert wrapped.message == "ZeroDivisionError: division by zero"
+
+
+def test_what_may_pass_by_itself_is_tried_again_and_nothing_else_is() -> None:
+    transient = {kind.__name__ for kind in KINDS if kind.transient}
+    assert transient == {"DatabaseUnavailable", "SessionBusy", "RecordingNotFound", "StoreUnavailable"}
+
+
+def test_the_drawing_is_the_tree() -> None:
+    depths = {
+        line.split("──")[1].split()[0]: line.index("──") // 4
+        for line in (errors.__doc__ or "").splitlines()
+        if "──" in line
+    }
+    assert set(depths) == {kind.__name__ for kind in KINDS} - {"HeimdallError"}
+    for name, depth in depths.items():
+        ancestors = [base for base in getattr(errors, name).__mro__ if issubclass(base, HeimdallError)]
+        assert len(ancestors) - 2 == depth - 1, name  # itself and the root are not counted
+
+
+def test_every_kind_says_what_it_means() -> None:
+    assert all(inspect.getdoc(kind) for kind in KINDS)
+    assert all(kind.reason.islower() and " " not in kind.reason for kind in KINDS)
+
+
+def test_of_reasons_that_are_equally_frequent_the_first_of_the_alphabet_is_the_sessions() -> None:
+    failed = ExtractionFailed([TruncatedRecording("x"), RecordingNotFound("y")])
+    assert (failed.reason, failed.failures[0].message) == ("not_found", "x")
+    assert failed.message == "all 2 receivers failed: not_found (1), truncated (1); for example y"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 import sqlalchemy as sa
 
-from heimdall_assets.db.engine import transaction
+from heimdall_assets.db.engine import open_engine, transaction
 from heimdall_assets.db.locks import (
     PLANNER_KEY,
     held_keys,
@@ -23,7 +23,7 @@ from heimdall_assets.db.locks import (
 from heimdall_assets.errors import DatabaseError, SessionBusy
 
 if TYPE_CHECKING:
-    from sqlalchemy.engine import Engine
+    from sqlalchemy.engine import URL, Engine
 
 KEY = uuid.UUID(int=7)
 
@@ -102,3 +102,83 @@ def test_lock_numbers_of_either_sign_are_read_back_as_they_were_taken(engine: En
         for key in keys:
             connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
         assert held_keys(connection) == set(keys)
+
+
+def test_a_waiting_holder_gets_the_lock_of_one_that_is_killed(engine: Engine) -> None:
+    got = threading.Event()
+
+    def second() -> None:
+        with session_lock(engine, KEY, timeout_seconds=30):
+            got.set()
+
+    with session_lock(engine, KEY, timeout_seconds=1) as connection:
+        pid = connection.scalar(sa.text("SELECT pg_backend_pid()"))
+        connection.commit()
+        thread = threading.Thread(target=second)
+        thread.start()
+        assert not got.wait(0.1)
+        with transaction(engine) as other:
+            other.execute(sa.text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": pid})
+        assert got.wait(10)
+    thread.join(10)
+    with transaction(engine) as connection:  # and what the killed one left in the pool is no harm
+        assert held_keys(connection) == set()
+
+
+def test_a_lock_is_freed_whatever_ends_the_work_and_however_its_connection_was_left(engine: Engine) -> None:
+    def fail_in_a_transaction() -> None:
+        with session_lock(engine, KEY, timeout_seconds=1) as connection:
+            connection.begin()
+            connection.execute(sa.text("SELECT 1 / 0"))
+
+    with pytest.raises(DatabaseError, match="division by zero"):
+        fail_in_a_transaction()
+    with pytest.raises(ZeroDivisionError), session_lock(engine, KEY, timeout_seconds=1):
+        raise ZeroDivisionError
+    with session_lock(engine, KEY, timeout_seconds=1):
+        pass
+
+
+def test_the_wait_for_the_lock_limits_no_other_wait(engine: Engine) -> None:
+    with session_lock(engine, KEY, timeout_seconds=1) as connection:
+        assert connection.scalar(sa.text("SHOW lock_timeout")) == "0"
+
+
+def test_different_sessions_do_not_wait_for_each_other(engine: Engine) -> None:
+    with (
+        session_lock(engine, KEY, timeout_seconds=1),
+        session_lock(engine, uuid.UUID(int=8), timeout_seconds=0.05),
+        transaction(engine) as connection,
+    ):
+        assert held_keys(connection) == {session_key(KEY), session_key(uuid.UUID(int=8))}
+
+
+def test_locks_of_other_databases_and_of_two_numbers_are_not_ours(engine: Engine, server_url: URL) -> None:
+    other = open_engine(server_url.set(database="postgres"), pool_size=1)
+    with session_lock(other, KEY, timeout_seconds=1), transaction(engine) as connection:
+        connection.execute(sa.text("SELECT pg_advisory_xact_lock(1, 2)"))
+        assert held_keys(connection) == set()
+        with session_lock(engine, KEY, timeout_seconds=0.05):
+            assert held_keys(connection) == {session_key(KEY)}
+    other.dispose()
+
+
+def test_a_planner_that_fails_lets_the_next_one_plan_and_leaves_nothing(engine: Engine) -> None:
+    def plan_and_fail() -> None:
+        with planner_lock(engine) as connection:
+            assert connection is not None
+            connection.execute(sa.text("INSERT INTO heimdall.websdr_stations (name) VALUES ('RX1')"))
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        plan_and_fail()
+    with planner_lock(engine) as connection:
+        assert connection is not None
+        assert connection.scalar(sa.text("SELECT count(*) FROM heimdall.websdr_stations")) == 0
+
+
+def test_a_run_whose_connection_dies_is_not_alive(engine: Engine) -> None:
+    with run_lock(engine, "run-1"), transaction(engine) as connection:
+        holder = "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND pid <> pg_backend_pid()"
+        connection.execute(sa.text(f"SELECT pg_terminate_backend(({holder}), 5000)"))
+        assert live_runs(connection, ["run-1"]) == set()
