@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from heimdall_assets.db.urls import (
@@ -64,6 +65,7 @@ def test_a_url_that_cannot_be_used_names_its_variable_and_hides_its_password(
     assert PASSWORD not in caught.value.message
 
 
+@hypothesis_settings(deadline=None)
 @given(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=40))
 def test_whatever_follows_the_scheme_is_a_url_or_a_setting_error(rest: str) -> None:
     try:
