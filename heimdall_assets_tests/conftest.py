@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import sqlalchemy as sa
+from hypothesis import settings as hypothesis_settings
 
 from heimdall_assets import embedded
 from heimdall_assets.db import migrate
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import URL, Engine
 
 TEMPLATE = "template_heimdall"
+
+# A busy machine is no defect: no example is timed.
+hypothesis_settings.register_profile("heimdall", deadline=None)
+hypothesis_settings.load_profile("heimdall")
 
 
 SLOWEST_FIRST = ("test_pipeline", "test_running", "test_demo")
