@@ -20,7 +20,7 @@ def test_every_file_that_the_readme_names_exists() -> None:
         "errors.py",
         "records.py",
         "settings.py",
-        "extraction.py",
+        "extraction",
         "planning.py",
         "ingest",
         "definitions.py",

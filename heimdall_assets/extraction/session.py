@@ -1,4 +1,4 @@
-"""One session: fetch, compute, store. The only place where dsp, iq and db meet.
+"""A session from its lock to its stored result.
 
 The order is what makes it safe to run twice at once and to kill at any point:
 
@@ -14,16 +14,12 @@ from __future__ import annotations
 
 import logging
 import time
-import traceback
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from heimdall_assets.db import features, states
 from heimdall_assets.db.locks import session_lock
 from heimdall_assets.db.sessions import load_session
-from heimdall_assets.dsp import analyze, summarize
 from heimdall_assets.errors import (
-    BadParameter,
     ExtractionFailed,
     HeimdallError,
     NoRecordings,
@@ -32,56 +28,19 @@ from heimdall_assets.errors import (
     UnexpectedError,
     UnknownSession,
 )
-from heimdall_assets.iq import open_location
-from heimdall_assets.records import (
-    FEATURE_VERSION,
-    InputIdentity,
-    Measurement,
-    ReceiverFailure,
-    ReceiverFeatures,
-    Session,
-    SessionFeatures,
-)
+from heimdall_assets.extraction.compute import compute_session, traceback_of
+from heimdall_assets.extraction.outcome import Outcome, featured_state, summary_of
+from heimdall_assets.records import FEATURE_VERSION
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from typing import Any
     from uuid import UUID
 
     from sqlalchemy.engine import Connection, Engine
 
+    from heimdall_assets.records import ReceiverFeatures, Session, SessionFeatures
     from heimdall_assets.settings import Settings
 
 logger = logging.getLogger(__name__)
-
-MAX_SAMPLES = 50_000_000
-"""Of one receiver, 400 MB: more is asked for by a sample rate that is wrong, and would only exhaust the memory."""
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How a session left the extraction.
-
-    Attributes
-    ----------
-    session_id : UUID
-        The session.
-    has_features : bool
-        True if its row holds features now, whoever computed them.
-    computed : bool
-        True if this call computed and stored them; False where they were there already.
-    summary : mapping
-        Figures for people: receivers n of m, mean SNR, GDOP, confidence, seconds, feature version, reasons.
-    reason, message : str or None
-        Why there are no features.
-    """
-
-    session_id: UUID
-    has_features: bool
-    computed: bool
-    summary: Mapping[str, Any]
-    reason: str | None = None
-    message: str | None = None
 
 
 def retry_rule(settings: Settings) -> states.RetryRule:
@@ -151,35 +110,6 @@ def extract_session(
         return _store_result(connection, result, number)
 
 
-def compute_session(session: Session, settings: Settings, *, run_id: str | None = None) -> SessionFeatures:
-    """Fetch and compute a session's features; touches no database.
-
-    Raises
-    ------
-    ExtractionFailed
-        No receiver has features.
-    UnexpectedError
-        Something that the project does not know went wrong; the traceback is kept.
-    """
-    started = time.perf_counter()
-    by_station: dict[str, list[Measurement]] = {}
-    for measurement in session.measurements:
-        by_station.setdefault(measurement.station.name, []).append(measurement)
-    failures: list[HeimdallError] = []
-    receivers = [_best_of(measurements, settings, failures) for measurements in by_station.values()]
-    if all(receiver.features is None for receiver in receivers):
-        raise ExtractionFailed(failures)
-    source = session.known_source
-    return SessionFeatures(
-        session=session,
-        receivers=tuple(receivers),
-        figures=summarize(receivers, (source.latitude, source.longitude) if source else None),
-        feature_version=FEATURE_VERSION,
-        seconds=time.perf_counter() - started,
-        run_id=run_id,
-    )
-
-
 def _require_workable(connection: Connection, session: Session) -> None:
     if session.status != "completed":
         raise SessionNotCompleted(f"session {session.id} is {session.status}, not completed")
@@ -209,72 +139,6 @@ def _leave_alone(connection: Connection, session: Session, error: HeimdallError)
             message=error.message,
         )
     return Outcome(session.id, False, False, {"reasons": error.reason}, error.reason, error.message)
-
-
-def _best_of(measurements: list[Measurement], settings: Settings, failures: list[HeimdallError]) -> ReceiverFeatures:
-    """One receiver's features; where it left several measurements, of the first that can be used.
-
-    A receiver that failed adds one error to ``failures``.
-    """
-    errors: list[tuple[Measurement, HeimdallError]] = []
-    for measurement in measurements:
-        try:
-            return _measure(measurement, settings)
-        except HeimdallError as error:
-            failure = error
-        except Exception as error:  # noqa: BLE001  # the one place that turns a failure into a stored error
-            failure = UnexpectedError.of(error)
-        errors.append((measurement, failure))
-        logger.info("measurement %s of %s: %s", measurement.id, measurement.station.name, failure.message)
-    # Where a file may still come, that is the error that counts: another attempt is worth it.
-    measurement, failure = next((pair for pair in errors if pair[1].transient), errors[-1])
-    failures.append(failure)
-    return ReceiverFeatures(
-        station=measurement.station,
-        identity=InputIdentity(measurement.id, measurement.iq_data_location or ""),
-        failure=ReceiverFailure(failure.reason, failure.message, failure.transient, _traceback_of(failure)),
-    )
-
-
-def _measure(measurement: Measurement, settings: Settings) -> ReceiverFeatures:
-    location = measurement.iq_data_location or ""
-    opened = open_location(
-        location,
-        settings,
-        format=measurement.iq_data_format,
-        sample_rate_hz=measurement.iq_sample_rate_hz,
-        center_frequency_hz=measurement.frequency_hz,
-    )
-    with opened as recording:
-        sample_rate_hz = recording.sample_rate_hz or settings.default_sample_rate_hz
-        chunk_length = int(sample_rate_hz * settings.chunk_ms / 1000)
-        if chunk_length * settings.num_chunks > MAX_SAMPLES:
-            raise BadParameter(
-                f"{settings.num_chunks} chunks of {settings.chunk_ms:g} ms at {sample_rate_hz:g} Hz are "
-                f"{chunk_length * settings.num_chunks} samples; at most {MAX_SAMPLES} are read"
-            )
-        samples = recording.read(0, chunk_length * settings.num_chunks)
-        identity = InputIdentity(
-            measurement_id=measurement.id,
-            iq_data_location=location,
-            size_bytes=recording.size_bytes,
-            etag=recording.etag,
-            format=recording.format,
-            sample_rate_hz=sample_rate_hz,
-            center_frequency_hz=recording.center_frequency_hz,
-            start_time=recording.start_time,
-            num_samples=recording.num_samples,
-            num_chunks=max(1, min(settings.num_chunks, len(samples) // max(1, chunk_length))),
-            chunk_duration_ms=settings.chunk_ms,
-        )
-    figures = analyze(
-        samples,
-        sample_rate_hz,
-        chunk_duration_ms=settings.chunk_ms,
-        num_chunks=settings.num_chunks,
-        false_alarm_probability=settings.false_alarm_probability,
-    )
-    return ReceiverFeatures(measurement.station, identity, figures.features, figures.notes)
 
 
 def _store_result(connection: Connection, result: SessionFeatures, number: int) -> Outcome:
@@ -320,7 +184,7 @@ def _store_failure(
     seconds: float,
 ) -> Outcome:
     causes = error.failures if isinstance(error, ExtractionFailed) else [error]
-    trace = next(filter(None, map(_traceback_of, causes)), None)
+    trace = next(filter(None, map(traceback_of, causes)), None)
     with connection.begin():
         stored = features.stored_features(connection, session.id, for_update=True)
         kept = stored is not None and not stored.failed
@@ -344,34 +208,6 @@ def _is_stale(stored: features.StoredFeatures) -> bool:
     return stored.feature_version is None or stored.feature_version < FEATURE_VERSION
 
 
-def featured_state(stored: features.StoredFeatures) -> str:
-    """The state, done or partial, of a session that has this row; one that other code wrote is done."""
-    ours = stored.feature_version is not None
-    return "partial" if ours and stored.num_usable < stored.num_receivers else "done"
-
-
-def _traceback_of(error: HeimdallError) -> str | None:
-    return "".join(traceback.format_exception(error)) if isinstance(error, UnexpectedError) else None
-
-
 def _missing(failed: list[ReceiverFeatures]) -> str | None:
     parts = [f"{r.station.name}: {r.failure.message}" for r in failed if r.failure]
     return "; ".join(parts) or None
-
-
-def summary_of(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row's figures for people; names carry units."""
-    receivers = row["receiver_features"]
-    reasons = sorted({r["error"]["reason"] for r in receivers if isinstance(r.get("error"), dict)})
-    metadata = row["extraction_metadata"]
-    usable = sum("error" not in r for r in receivers)
-    return {
-        "receivers": f"{usable} of {len(receivers)}",
-        "receivers_detected": row["num_receivers_detected"],
-        "mean_snr_db": row["mean_snr_db"],
-        "gdop": row["gdop"],
-        "overall_confidence": row["overall_confidence"],
-        "seconds": metadata.get("seconds"),
-        "feature_version": metadata.get("feature_version"),
-        "reasons": ", ".join(reasons) or None,
-    }

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from heimdall_assets.settings import Settings
     from heimdall_assets_tests.factory import SessionFactory
 
-REAL = Path(__file__).parents[1].parent / "shared" / "real_iq" / "dcf77_20171127"
+REAL = Path(__file__).parents[3] / "shared" / "real_iq" / "dcf77_20171127"
 
 AGGREGATES = {"mean", "std", "min", "max"}
 RECEIVER_METADATA = {
@@ -366,7 +366,7 @@ def test_a_defect_in_one_receiver_is_stored_with_its_traceback_and_takes_nothing
             raise ZeroDivisionError("a defect")
         return analyze(*arguments, **keywords)
 
-    monkeypatch.setattr("heimdall_assets.extraction.analyze", broken_once)
+    monkeypatch.setattr("heimdall_assets.extraction.compute.analyze", broken_once)
     session_id = factory.add()
     extract_session(engine, session_id, settings)
     error = row_of(factory, session_id)["receiver_features"][0]["error"]
@@ -685,7 +685,7 @@ def interrupted(monkeypatch: pytest.MonkeyPatch, event: Callable[[], None]) -> N
             pending.pop()()
         return analyze(*arguments, **keywords)
 
-    monkeypatch.setattr("heimdall_assets.extraction.analyze", interrupting)
+    monkeypatch.setattr("heimdall_assets.extraction.compute.analyze", interrupting)
 
 
 def test_a_connection_lost_during_the_computation_stores_nothing_and_the_planner_finds_the_session(

@@ -1,0 +1,129 @@
+"""Fetch and compute: from a session's measurements to its features; touches no database and stores nothing."""
+
+from __future__ import annotations
+
+import logging
+import time
+import traceback
+from typing import TYPE_CHECKING
+
+from heimdall_assets.dsp import analyze, summarize
+from heimdall_assets.errors import BadParameter, ExtractionFailed, HeimdallError, UnexpectedError
+from heimdall_assets.iq import open_location
+from heimdall_assets.records import (
+    FEATURE_VERSION,
+    InputIdentity,
+    Measurement,
+    ReceiverFailure,
+    ReceiverFeatures,
+    Session,
+    SessionFeatures,
+)
+
+if TYPE_CHECKING:
+    from heimdall_assets.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+MAX_SAMPLES = 50_000_000
+"""Of one receiver, 400 MB: more is asked for by a sample rate that is wrong, and would only exhaust the memory."""
+
+
+def compute_session(session: Session, settings: Settings, *, run_id: str | None = None) -> SessionFeatures:
+    """Fetch and compute a session's features; touches no database.
+
+    Raises
+    ------
+    ExtractionFailed
+        No receiver has features.
+    UnexpectedError
+        Something that the project does not know went wrong; the traceback is kept.
+    """
+    started = time.perf_counter()
+    by_station: dict[str, list[Measurement]] = {}
+    for measurement in session.measurements:
+        by_station.setdefault(measurement.station.name, []).append(measurement)
+    failures: list[HeimdallError] = []
+    receivers = [_best_of(measurements, settings, failures) for measurements in by_station.values()]
+    if all(receiver.features is None for receiver in receivers):
+        raise ExtractionFailed(failures)
+    source = session.known_source
+    return SessionFeatures(
+        session=session,
+        receivers=tuple(receivers),
+        figures=summarize(receivers, (source.latitude, source.longitude) if source else None),
+        feature_version=FEATURE_VERSION,
+        seconds=time.perf_counter() - started,
+        run_id=run_id,
+    )
+
+
+def _best_of(measurements: list[Measurement], settings: Settings, failures: list[HeimdallError]) -> ReceiverFeatures:
+    """One receiver's features; where it left several measurements, of the first that can be used.
+
+    A receiver that failed adds one error to ``failures``.
+    """
+    errors: list[tuple[Measurement, HeimdallError]] = []
+    for measurement in measurements:
+        try:
+            return _measure(measurement, settings)
+        except HeimdallError as error:
+            failure = error
+        except Exception as error:  # noqa: BLE001  # the one place that turns a failure into a stored error
+            failure = UnexpectedError.of(error)
+        errors.append((measurement, failure))
+        logger.info("measurement %s of %s: %s", measurement.id, measurement.station.name, failure.message)
+    # Where a file may still come, that is the error that counts: another attempt is worth it.
+    measurement, failure = next((pair for pair in errors if pair[1].transient), errors[-1])
+    failures.append(failure)
+    return ReceiverFeatures(
+        station=measurement.station,
+        identity=InputIdentity(measurement.id, measurement.iq_data_location or ""),
+        failure=ReceiverFailure(failure.reason, failure.message, failure.transient, traceback_of(failure)),
+    )
+
+
+def _measure(measurement: Measurement, settings: Settings) -> ReceiverFeatures:
+    location = measurement.iq_data_location or ""
+    opened = open_location(
+        location,
+        settings,
+        format=measurement.iq_data_format,
+        sample_rate_hz=measurement.iq_sample_rate_hz,
+        center_frequency_hz=measurement.frequency_hz,
+    )
+    with opened as recording:
+        sample_rate_hz = recording.sample_rate_hz or settings.default_sample_rate_hz
+        chunk_length = int(sample_rate_hz * settings.chunk_ms / 1000)
+        if chunk_length * settings.num_chunks > MAX_SAMPLES:
+            raise BadParameter(
+                f"{settings.num_chunks} chunks of {settings.chunk_ms:g} ms at {sample_rate_hz:g} Hz are "
+                f"{chunk_length * settings.num_chunks} samples; at most {MAX_SAMPLES} are read"
+            )
+        samples = recording.read(0, chunk_length * settings.num_chunks)
+        identity = InputIdentity(
+            measurement_id=measurement.id,
+            iq_data_location=location,
+            size_bytes=recording.size_bytes,
+            etag=recording.etag,
+            format=recording.format,
+            sample_rate_hz=sample_rate_hz,
+            center_frequency_hz=recording.center_frequency_hz,
+            start_time=recording.start_time,
+            num_samples=recording.num_samples,
+            num_chunks=max(1, min(settings.num_chunks, len(samples) // max(1, chunk_length))),
+            chunk_duration_ms=settings.chunk_ms,
+        )
+    figures = analyze(
+        samples,
+        sample_rate_hz,
+        chunk_duration_ms=settings.chunk_ms,
+        num_chunks=settings.num_chunks,
+        false_alarm_probability=settings.false_alarm_probability,
+    )
+    return ReceiverFeatures(measurement.station, identity, figures.features, figures.notes)
+
+
+def traceback_of(error: HeimdallError) -> str | None:
+    """The text of an error's traceback where nobody foresaw it; None for the others, whose message says it all."""
+    return "".join(traceback.format_exception(error)) if isinstance(error, UnexpectedError) else None

@@ -1,0 +1,63 @@
+"""How a session left the extraction, and what its row says to people."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+    from uuid import UUID
+
+    from heimdall_assets.db.features import StoredFeatures
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a session left the extraction.
+
+    Attributes
+    ----------
+    session_id : UUID
+        The session.
+    has_features : bool
+        True if its row holds features now, whoever computed them.
+    computed : bool
+        True if this call computed and stored them; False where they were there already.
+    summary : mapping
+        Figures for people: receivers n of m, mean SNR, GDOP, confidence, seconds, feature version, reasons.
+    reason, message : str or None
+        Why there are no features.
+    """
+
+    session_id: UUID
+    has_features: bool
+    computed: bool
+    summary: Mapping[str, Any]
+    reason: str | None = None
+    message: str | None = None
+
+
+def featured_state(stored: StoredFeatures) -> str:
+    """The state, done or partial, of a session that has this row; one that other code wrote is done."""
+    ours = stored.feature_version is not None
+    return "partial" if ours and stored.num_usable < stored.num_receivers else "done"
+
+
+def summary_of(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row's figures for people; names carry units."""
+    receivers = row["receiver_features"]
+    reasons = sorted({r["error"]["reason"] for r in receivers if isinstance(r.get("error"), dict)})
+    metadata = row["extraction_metadata"]
+    usable = sum("error" not in r for r in receivers)
+    return {
+        "receivers": f"{usable} of {len(receivers)}",
+        "receivers_detected": row["num_receivers_detected"],
+        "mean_snr_db": row["mean_snr_db"],
+        "gdop": row["gdop"],
+        "overall_confidence": row["overall_confidence"],
+        "seconds": metadata.get("seconds"),
+        "feature_version": metadata.get("feature_version"),
+        "reasons": ", ".join(reasons) or None,
+    }
