@@ -7,7 +7,7 @@ than what holds now. So saying the same again marks nothing, and taking a change
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -15,13 +15,13 @@ from sqlalchemy.dialects.postgresql import insert
 
 from heimdall_assets.db.locks import change_settings
 from heimdall_assets.db.sessions import HAS_FEATURES, STARTS, VERSION
+from heimdall_assets.db.states import database_time
 from heimdall_assets.db.tables import receiver_settings as table
 from heimdall_assets.db.tables import websdr_stations
-from heimdall_assets.db.validity import differs_from_settings, settings_of
+from heimdall_assets.db.validity import differs_from_settings, settings_at, settings_of
 from heimdall_assets.errors import UnknownStation
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from datetime import datetime
     from uuid import UUID
 
@@ -35,10 +35,10 @@ RECEIVER_SETTINGS = "receiver_settings"
 
 @dataclass(frozen=True, slots=True)
 class ValidSettings:
-    """A station's settings since a moment; None: always, since nobody has set any."""
+    """A station's settings since a moment."""
 
     station: str
-    valid_from: datetime | None
+    valid_from: datetime
     settings: ReceiverSettings
 
 
@@ -50,11 +50,20 @@ class Change:
     ----------
     is_changed : bool
         False where it was so already.
+    settings : ReceiverSettings
+        What holds now.
+    valid_from : datetime
+        Since when.
+    valid_until : datetime or None
+        When the station's next setting begins; None: for good.
     sessions_stale, sessions_current : int
         Sessions whose features are stale since, and such that are not any more.
     """
 
     is_changed: bool
+    settings: ReceiverSettings
+    valid_from: datetime
+    valid_until: datetime | None
     sessions_stale: int = 0
     sessions_current: int = 0
 
@@ -70,8 +79,19 @@ def settings_history(connection: Connection) -> list[ValidSettings]:
     return [ValidSettings(row.station, row.valid_from, settings_of(row)) for row in rows]
 
 
-def set_settings(connection: Connection, station: str, valid_from: datetime, settings: ReceiverSettings) -> Change:
+def set_settings(connection: Connection, station: str, valid_from: datetime | None = None, **values: Any) -> Change:
     """Let settings hold for a station from a moment on, until its next ones, and mark what is stale by that.
+
+    Parameters
+    ----------
+    connection : Connection
+        In a transaction, of which this is the first statement.
+    station : str
+        Name of a receiver.
+    valid_from : datetime, optional
+        None: now, where something changes by that.
+    **values
+        Fields of :class:`ReceiverSettings`; what is not given stays as it is at that moment.
 
     Raises
     ------
@@ -79,10 +99,15 @@ def set_settings(connection: Connection, station: str, valid_from: datetime, set
         No receiver has this name.
     """
     change_settings(connection)
-    if connection.scalar(sa.select(websdr_stations.c.id).where(websdr_stations.c.name == station)) is None:
-        raise UnknownStation(f"there is no receiver {station!r}")
+    _require_station(connection, station)
+    # whole seconds: what is shown is what has to be said to take it back
+    since = database_time(connection).replace(microsecond=0) if valid_from is None else valid_from
+    before = settings_at(connection, [station], since)[station]
+    settings = replace(before, **values)
+    if valid_from is None and settings == before:
+        return Change(False, settings, since, _next_moment(connection, station, since))
     low_hz, high_hz = settings.passband_hz or (None, None)
-    values = {
+    columns = {
         "calibration_db": settings.calibration_db,
         "passband_low_hz": low_hz,
         "passband_high_hz": high_hz,
@@ -90,25 +115,45 @@ def set_settings(connection: Connection, station: str, valid_from: datetime, set
     }
     statement = (
         insert(table)
-        .values(station=station, valid_from=valid_from, **values)
+        .values(station=station, valid_from=since, **columns)
         .on_conflict_do_update(
             index_elements=[table.c.station, table.c.valid_from],
-            set_=values,
-            where=sa.or_(*(table.c[name].is_distinct_from(value) for name, value in values.items())),
+            set_=columns,
+            where=sa.or_(*(table.c[name].is_distinct_from(value) for name, value in columns.items())),
         )
     )
-    if not connection.execute(statement.returning(table.c.station)).all():
-        return Change(False)
-    return _mark(connection, station, valid_from)
+    is_changed = bool(connection.execute(statement.returning(table.c.station)).all())
+    return _changed(connection, station, since, is_changed=is_changed)
 
 
 def remove_settings(connection: Connection, station: str, valid_from: datetime) -> Change:
-    """Take a setting back: those before it hold on, or the defaults; marks what is stale by that."""
+    """Take the setting of a moment back: what held before holds on; marks what is stale by that.
+
+    It may be of a receiver that is gone. Nothing is changed where none was set for the moment.
+    """
     change_settings(connection)
     statement = sa.delete(table).where(table.c.station == station, table.c.valid_from == valid_from)
-    if not connection.execute(statement.returning(table.c.station)).all():
-        return Change(False)
-    return _mark(connection, station, valid_from)
+    is_changed = bool(connection.execute(statement.returning(table.c.station)).all())
+    if not is_changed:
+        _require_station(connection, station)
+    return _changed(connection, station, valid_from, is_changed=is_changed)
+
+
+def _require_station(connection: Connection, station: str) -> None:
+    if connection.scalar(sa.select(websdr_stations.c.id).where(websdr_stations.c.name == station)) is None:
+        raise UnknownStation(f"there is no receiver {station!r}")
+
+
+def _next_moment(connection: Connection, station: str, after: datetime) -> datetime | None:
+    query = sa.select(sa.func.min(table.c.valid_from)).where(table.c.station == station, table.c.valid_from > after)
+    moment: datetime | None = connection.scalar(query)
+    return moment
+
+
+def _changed(connection: Connection, station: str, since: datetime, *, is_changed: bool) -> Change:
+    until = _next_moment(connection, station, since)
+    stale, current = _mark(connection, station, since, until) if is_changed else (0, 0)
+    return Change(is_changed, settings_at(connection, [station], since)[station], since, until, stale, current)
 
 
 def why_outdated(connection: Connection, session_id: UUID) -> str | None:
@@ -124,11 +169,16 @@ def why_outdated(connection: Connection, session_id: UUID) -> str | None:
     return RECEIVER_SETTINGS if connection.scalar(sa.text(query), {"id": session_id}) else None
 
 
-def _mark(connection: Connection, station: str, valid_from: datetime) -> Change:
+def _mark(connection: Connection, station: str, since: datetime, until: datetime | None) -> tuple[int, int]:
     """Compare the rows of the sessions for which a change matters with what holds now, and mark their states.
 
     Marks of other reasons stay. Whatever a session's state is: one that is being computed again keeps its features,
     and the mark, if that fails.
+
+    Returns
+    -------
+    tuple of int
+        Sessions, done or partial, that are marked now and were not; and such whose mark is gone.
     """
     start = STARTS.format("s")
     query = f"""
@@ -136,9 +186,7 @@ def _mark(connection: Connection, station: str, valid_from: datetime) -> Change:
             SELECT s.id, CASE WHEN {differs_from_settings(start)} THEN :reason END AS stale_reason
             FROM heimdall.recording_sessions s
             JOIN heimdall.measurement_features mf ON mf.recording_session_id = s.id
-            WHERE {start} >= :since AND {start} < coalesce(
-                      (SELECT min(later.valid_from) FROM heimdall.receiver_settings later
-                       WHERE later.station = :station AND later.valid_from > :since), 'infinity')
+            WHERE {start} >= :since {"" if until is None else f"AND {start} < :until"}
               AND {HAS_FEATURES} AND {VERSION} IS NOT NULL
               AND EXISTS (SELECT 1 FROM unnest(mf.receiver_features) r WHERE r ->> 'rx_id' = :station))
         UPDATE heimdall.feature_states fs
@@ -147,7 +195,7 @@ def _mark(connection: Connection, station: str, valid_from: datetime) -> Change:
         WHERE fs.recording_session_id = c.id AND fs.stale_reason IS DISTINCT FROM c.stale_reason
           AND coalesce(fs.stale_reason, :reason) = :reason
         RETURNING fs.state IN ('done', 'partial') AS is_counted, fs.stale_reason IS NOT NULL AS is_stale"""
-    parameters = {"station": station, "since": valid_from, "reason": RECEIVER_SETTINGS}
-    rows: Sequence[Any] = connection.execute(sa.text(query), parameters).all()
+    parameters = {"station": station, "since": since, "reason": RECEIVER_SETTINGS}
+    rows = connection.execute(sa.text(query), parameters if until is None else {**parameters, "until": until})
     counted = [row.is_stale for row in rows if row.is_counted]
-    return Change(True, sessions_stale=sum(counted), sessions_current=len(counted) - sum(counted))
+    return sum(counted), len(counted) - sum(counted)

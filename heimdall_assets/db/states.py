@@ -274,13 +274,23 @@ def ignore(connection: Connection, session_ids: Collection[UUID], *, undo: bool 
     if undo:
         condition = states.c.state == "ignored"
         # Without a row it is new again: discovery classifies it by its features and measurements.
-        removed = connection.scalars(
+        removed = connection.execute(
             sa.delete(states)
             .where(states.c.recording_session_id.in_(session_ids), condition)
-            .returning(states.c.recording_session_id)
+            .returning(states.c.recording_session_id, states.c.stale_reason)
         ).all()
-        discover(connection, session_ids=removed)
-        return list(removed)
+        discover(connection, session_ids=[row.recording_session_id for row in removed])
+        for row in removed:
+            if row.stale_reason is not None:
+                connection.execute(
+                    sa.update(states)
+                    .where(
+                        states.c.recording_session_id == row.recording_session_id,
+                        states.c.feature_version.is_not(None),
+                    )
+                    .values(stale_reason=row.stale_reason)
+                )
+        return [row.recording_session_id for row in removed]
     changed = connection.scalars(
         sa.update(states)
         .where(states.c.recording_session_id.in_(session_ids), states.c.state.not_in(("ignored", "running")))
