@@ -18,7 +18,7 @@ from heimdall_assets.db.sessions import HAS_FEATURES, STARTS, VERSION
 from heimdall_assets.db.states import database_time
 from heimdall_assets.db.tables import receiver_settings as table
 from heimdall_assets.db.tables import websdr_stations
-from heimdall_assets.db.validity import differs_from_settings, settings_at, settings_of
+from heimdall_assets.db.validity import RECEIVER_SETTINGS, differs_from_settings, settings_at, settings_of
 from heimdall_assets.errors import UnknownStation
 
 if TYPE_CHECKING:
@@ -28,9 +28,6 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
     from heimdall_assets.records import ReceiverSettings
-
-RECEIVER_SETTINGS = "receiver_settings"
-"""The stale_reason of features that were computed with other settings than those that hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +185,7 @@ def _mark(connection: Connection, station: str, since: datetime, until: datetime
             JOIN heimdall.measurement_features mf ON mf.recording_session_id = s.id
             WHERE {start} >= :since {"" if until is None else f"AND {start} < :until"}
               AND {HAS_FEATURES} AND {VERSION} IS NOT NULL
-              AND EXISTS (SELECT 1 FROM unnest(mf.receiver_features) r WHERE r ->> 'rx_id' = :station))
+              AND mf.extraction_metadata -> 'receivers' ? :station)
         UPDATE heimdall.feature_states fs
         SET stale_reason = c.stale_reason, updated_at = clock_timestamp()
         FROM compared c

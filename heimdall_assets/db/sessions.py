@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary
 import sqlalchemy as sa
 
 from heimdall_assets.db.tables import known_sources
-from heimdall_assets.db.validity import differs_from_settings, settings_at
+from heimdall_assets.db.validity import RECEIVER_SETTINGS, differs_from_settings, settings_at
 from heimdall_assets.errors import UnknownSession
 from heimdall_assets.records import KnownSource, Measurement, Session, Station
 
@@ -109,7 +109,7 @@ def classified(connection: Connection, wanted: str) -> str:
                CASE WHEN f.version IS NOT NULL
                     THEN coalesce((SELECT known.stale_reason FROM heimdall.feature_states known
                                    WHERE known.recording_session_id = s.id),
-                                  CASE WHEN f.differs THEN 'receiver_settings' END) END AS stale_reason,
+                                  CASE WHEN f.differs THEN '{RECEIVER_SETTINGS}' END) END AS stale_reason,
                CASE WHEN f.usable IS NULL AND l.total = 0 THEN 'empty'
                     WHEN f.usable IS NULL THEN 'pending'
                     WHEN f.version IS NOT NULL AND f.has_errors THEN 'partial'

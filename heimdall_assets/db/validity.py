@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
 
+RECEIVER_SETTINGS = "receiver_settings"
+"""The stale_reason of features that were computed with other settings than those that hold."""
+
+
 def in_force(station: str, moment: str) -> str:
     """SQL for the row of receiver_settings that holds for a station at a moment, if there is one.
 
@@ -63,18 +67,22 @@ def differs_from_settings(moment: str) -> str:
         A condition on ``mf``, the row. What it was computed with is in its extraction_metadata; rows from before
         there were settings have the defaults. Of receivers that failed, settings matter where they are the reason.
     """
+    # What a row says of its inputs is small; its features, which are not, are looked into where a receiver differs.
     return f"""
         EXISTS (
-            SELECT 1 FROM unnest(mf.receiver_features) r
-            CROSS JOIN LATERAL (SELECT mf.extraction_metadata -> 'receivers' -> (r ->> 'rx_id') AS used) u
-            LEFT JOIN LATERAL ({in_force("r ->> 'rx_id'", moment)}) held ON true
-            WHERE coalesce(r -> 'error' ->> 'reason', 'bad_parameter') = 'bad_parameter'
-              AND (coalesce({_number("u.used -> 'calibration_db'")}, {UNCALIBRATED_DB}),
-                   {_number("u.used -> 'passband_hz' -> 0")}, {_number("u.used -> 'passband_hz' -> 1")},
-                   coalesce(u.used -> 'remove_dc' = 'true', false))
-                  IS DISTINCT FROM
-                  (coalesce(held.calibration_db, {UNCALIBRATED_DB}),
-                   held.passband_low_hz, held.passband_high_hz, coalesce(held.remove_dc, false)))"""
+            SELECT 1 FROM jsonb_each(CASE WHEN jsonb_typeof(mf.extraction_metadata -> 'receivers') = 'object'
+                                          THEN mf.extraction_metadata -> 'receivers' END) input (rx_id, used)
+            LEFT JOIN LATERAL ({in_force("input.rx_id", moment)}) held ON true
+            WHERE CASE WHEN (coalesce({_number("used -> 'calibration_db'")}, {UNCALIBRATED_DB}),
+                             {_number("used -> 'passband_hz' -> 0")}, {_number("used -> 'passband_hz' -> 1")},
+                             coalesce(used -> 'remove_dc' = 'true', false))
+                            IS DISTINCT FROM
+                            (coalesce(held.calibration_db, {UNCALIBRATED_DB}),
+                             held.passband_low_hz, held.passband_high_hz, coalesce(held.remove_dc, false))
+                       THEN EXISTS (SELECT 1 FROM unnest(mf.receiver_features) r
+                                    WHERE r ->> 'rx_id' = input.rx_id
+                                      AND coalesce(r -> 'error' ->> 'reason', 'bad_parameter') = 'bad_parameter')
+                  END)"""
 
 
 def _number(value: str) -> str:
