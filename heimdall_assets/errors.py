@@ -9,6 +9,7 @@
     │   ├── WrongDatabase            the server answers, but its tables are not ours (or not yet)
     │   ├── UnknownSession           no recording session has this id
     │   ├── UnknownRequest           no request has this id
+    │   ├── UnknownStation           no receiver has this name
     │   └── SessionBusy              another run holds the session's lock for too long
     ├── RecordingError               one receiver's IQ object cannot be used
     │   ├── LocationRefused          outside the allowed roots, or of a scheme that is not served
@@ -28,6 +29,7 @@
     ├── SessionNotCompleted          it is still being recorded, or was given up
     ├── SessionIgnored               somebody took the session out of the work list
     ├── UnexpectedError              a failure that nobody foresaw: a defect, here or in a library
+    ├── PoorerResult                 a recomputation has fewer usable receivers than what is stored
     └── ExtractionFailed             every receiver of a session failed; carries their reasons
 
 Each class has a ``reason``: the short, stable word that is stored in ``feature_attempts`` and grouped by in
@@ -94,6 +96,12 @@ class UnknownRequest(DatabaseError):
     """No request has this id."""
 
     reason = "unknown_request"
+
+
+class UnknownStation(DatabaseError):
+    """No row of websdr_stations has this name."""
+
+    reason = "unknown_station"
 
 
 class SessionBusy(DatabaseError):
@@ -218,6 +226,12 @@ class UnexpectedError(HeimdallError):
         wrapped = cls(f"{type(error).__name__}: {error}")
         wrapped.__cause__ = error
         return wrapped
+
+
+class PoorerResult(HeimdallError):
+    """A recomputation has fewer usable receivers than the features that are there, which therefore stay."""
+
+    reason = "poorer"
 
 
 class ExtractionFailed(HeimdallError):

@@ -20,6 +20,10 @@ Aggregate = dict[str, float | None]
 """One feature over the chunks of a recording: mean, std (population), min, max; all None where undefined."""
 
 
+UNCALIBRATED_DB = 30.0
+"""Offset from dB of |x|^2 = 1 to dBm of recordings that hold watts, and of receivers of which nothing is known."""
+
+
 @dataclass(frozen=True, slots=True)
 class IQRecording:
     """A stretch of complex baseband samples with what its file says about them.
@@ -54,6 +58,25 @@ class Station:
 
 
 @dataclass(frozen=True, slots=True)
+class ReceiverSettings:
+    """What is known of a receiver and changes its features; see ``heimdall_assets.dsp.analyze``.
+
+    Attributes
+    ----------
+    calibration_db : float
+        Offset from dB of |x|^2 = 1 to dBm.
+    passband_hz : (float, float) or None
+        Lowest and highest frequency, from the centre frequency, that it lets through; None: estimated or unlimited.
+    remove_dc : bool
+        Take the mean off each chunk: it has an offset of its own.
+    """
+
+    calibration_db: float = UNCALIBRATED_DB
+    passband_hz: tuple[float, float] | None = None
+    remove_dc: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class KnownSource:
     """A transmitter whose place is known."""
 
@@ -76,6 +99,8 @@ class Measurement:
     iq_data_location: str | None
     iq_data_format: str | None
     iq_sample_rate_hz: float | None
+    settings: ReceiverSettings = ReceiverSettings()
+    """The station's at the start of the session."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +154,8 @@ class ReceiverFeatures:
     features: Mapping[str, Aggregate] | None = None
     notes: Mapping[str, Any] = field(default_factory=dict)
     failure: ReceiverFailure | None = None
+    settings: ReceiverSettings = ReceiverSettings()
+    """Those that it was computed with."""
 
 
 @dataclass(frozen=True, slots=True)

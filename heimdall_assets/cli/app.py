@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from heimdall_assets.cli import backfill, coverage, database, demo, recordings, running
+from heimdall_assets.cli import backfill, coverage, database, demo, receivers, recordings, running
 from heimdall_assets.cli.console import EXIT_USAGE, err
 
 app = typer.Typer(
@@ -20,6 +20,14 @@ app = typer.Typer(
 )
 db_app = typer.Typer(help="The database: migrations, and the embedded PostgreSQL.", no_args_is_help=True)
 app.add_typer(db_app, name="db")
+receivers_app = typer.Typer(
+    help="""Settings of receivers: calibration, passband, offset; each holds from a moment on.
+
+    Example: heimdall receivers list
+    """,
+    no_args_is_help=True,
+)
+app.add_typer(receivers_app, name="receivers")
 
 app.command("demo")(demo.demo)
 app.command("up")(running.up)
@@ -31,6 +39,9 @@ app.command("failures")(coverage.failures)
 app.command("backfill")(backfill.backfill)
 app.command("ignore")(backfill.ignore)
 app.command("settings")(running.settings)
+receivers_app.command("list")(receivers.show_all)
+receivers_app.command("set")(receivers.set_one)
+receivers_app.command("remove")(receivers.remove)
 db_app.command("upgrade")(database.upgrade)
 db_app.command("serve")(database.serve)
 

@@ -6,14 +6,13 @@ import contextlib
 import getpass
 import sys
 import time
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from heimdall_assets.cli.console import EXIT_FAILED, DebugOption, JsonOption, err, out, print_json, reporting
+from heimdall_assets.cli.console import EXIT_FAILED, DebugOption, JsonOption, err, moment, out, print_json, reporting
 from heimdall_assets.cli.database import connected
 from heimdall_assets.db import coverage, heartbeats, requests, states
 from heimdall_assets.db.engine import transaction
@@ -37,7 +36,7 @@ def backfill(
     everything: Annotated[bool, typer.Option("--all", help="Everything that is pending.")] = False,
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many, the newest.")] = None,
     session: Annotated[list[str] | None, typer.Option(help="Only this session; may be repeated.")] = None,
-    stale: Annotated[bool, typer.Option("--stale", help="Features of an older version or of other code.")] = False,
+    stale: Annotated[bool, typer.Option("--stale", help="Features that are out of date: see `heimdall show`.")] = False,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Failed and quarantined sessions.")] = False,
     reason: Annotated[str | None, typer.Option(help="Of the failed ones, those with this reason.")] = None,
     since: Annotated[str | None, typer.Option(help="Only sessions that started then or later; ISO 8601.")] = None,
@@ -118,14 +117,7 @@ def _session_id(text: str) -> UUID:
 
 
 def _moment(option: str, text: str | None) -> str | None:
-    """An ISO 8601 time, UTC where it names no zone."""
-    if text is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise SettingError(f"{option} {text!r} is not allowed: a time like 2026-01-31 or 2026-01-31T12:00Z") from None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).isoformat()
+    return None if text is None else moment(option, text).isoformat()
 
 
 def _is_daemon_alive(connection: Any) -> bool:

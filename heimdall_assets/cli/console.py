@@ -8,7 +8,7 @@ import logging
 import math
 import sys
 from collections.abc import Mapping
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 from uuid import UUID
 
@@ -62,6 +62,15 @@ def fail(error: HeimdallError, *, as_json: bool) -> NoReturn:
         print_json({"error": {"reason": error.reason, "message": error.message}})
     err.print(f"heimdall: {error.message}", markup=False, style="red")
     raise typer.Exit(EXIT_USAGE if isinstance(error, SettingError) else EXIT_FAILED)
+
+
+def moment(option: str, text: str) -> datetime:
+    """The ISO 8601 time that an option names; UTC where it names no zone."""
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        raise SettingError(f"{option} {text!r} is not allowed: a time like 2026-01-31 or 2026-01-31T12:00Z") from None
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 def _finite(value: Any) -> Any:

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from heimdall_assets.cli.console import DebugOption, JsonOption, out, print_json, reporting
 from heimdall_assets.cli.database import connected
-from heimdall_assets.db import coverage, features, sessions, states
+from heimdall_assets.db import coverage, features, sessions, staleness, states
 from heimdall_assets.db.engine import transaction
 from heimdall_assets.errors import UnknownSession
 from heimdall_assets.extraction import featured_state
@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 
     from heimdall_assets.records import Session
 
+WHY_STALE = {
+    "other_code": "other code computed the features",
+    "older_version": "an older version computed the features",
+    "receiver_settings": "settings of a receiver have changed since",
+}
 SHOWN_FEATURES = ("rssi_dbm", "snr_db", "frequency_offset_hz", "bandwidth_hz", "signal_present")
 
 
@@ -125,6 +130,7 @@ def session_document(connection: Connection, session_id: UUID, source_tolerance_
     session = sessions.load_session(connection, session_id, source_tolerance_hz=source_tolerance_hz)
     state = states.state_of(connection, session_id)
     stored = features.stored_features(connection, session_id)
+    stale_reason = staleness.stale_reason_of(connection, session_id, feature_version=FEATURE_VERSION)
     row = dict(stored.row) if stored else None
     objects = list(row["receiver_features"]) if row else []
     by_name = {item.get("rx_id"): item for item in objects}
@@ -147,6 +153,8 @@ def session_document(connection: Connection, session_id: UUID, source_tolerance_
         "session_start": session.started_at,
         "status": session.status,
         "state": _state_name(session, state, stored),
+        "stale": stale_reason is not None,
+        "stale_reason": stale_reason,
         "state_row": None if state is None else state._asdict(),
         "known_source": None
         if session.known_source is None
@@ -192,6 +200,8 @@ def _print_session(document: dict[str, Any]) -> None:
     out.print(f"session {document['session_id']}  {document['session_name'] or ''}", markup=False)
     state = document["state"] or f"not completed ({document['status']})"
     out.print(f"state   {state}, started {document['session_start']:%Y-%m-%d %H:%M:%S %Z}", markup=False)
+    if reason := document["stale_reason"]:
+        out.print(f"stale   {reason}: {WHY_STALE.get(reason, 'see `heimdall backfill --stale`')}", markup=False)
     if source := document["known_source"]:
         out.print(f"source  {source['name']} at {source['latitude']} N {source['longitude']} E", markup=False)
     row = document["features"]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from heimdall_assets.db.sessions import HAS_FEATURES, STARTS, current_sessions
+from heimdall_assets.db.staleness import is_stale
 from heimdall_assets.db.tables import feature_attempts as attempts
 from heimdall_assets.db.tables import feature_coverage_reports as reports
 
@@ -33,11 +34,10 @@ class FailureGroup:
     example_run_id: str | None
 
 
-_STATS = """
+_STATS = f"""
     SELECT state, count(*) AS sessions, sum(measurements_total) AS measurements,
            sum(measurements_with_features) AS with_features,
-           count(*) FILTER (WHERE state IN ('done', 'partial')
-                            AND (feature_version IS NULL OR feature_version < :version)) AS stale,
+           count(*) FILTER (WHERE {is_stale("sessions")}) AS stale,
            extract(epoch FROM clock_timestamp() - min(waiting_since)) AS oldest_seconds
     FROM sessions GROUP BY state"""
 
@@ -69,7 +69,7 @@ def coverage_figures(connection: Connection, *, feature_version: int) -> dict[st
     connection : Connection
         Heimdall's database.
     feature_version : int
-        Rows with an older one, or with none, are stale.
+        Rows with an older one, or with none, are stale; so are those that are marked so.
     """
     query = sa.text(current_sessions(connection) + _STATS)
     by_state: dict[str, Any] = {row.state: row for row in connection.execute(query, {"version": feature_version})}

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
     from heimdall_assets.errors import HeimdallError
-    from heimdall_assets.records import InputIdentity, ReceiverFeatures, Session, SessionFeatures
+    from heimdall_assets.records import InputIdentity, ReceiverFeatures, ReceiverSettings, Session, SessionFeatures
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +159,7 @@ def _metadata(result: SessionFeatures) -> dict[str, Any]:
     return {
         **common,
         "ground_truth": result.session.ground_truth,
-        "receivers": {r.station.name: _identity(r.identity) for r in result.receivers},
+        "receivers": {r.station.name: {**_identity(r.identity), **_settings(r.settings)} for r in result.receivers},
     }
 
 
@@ -176,4 +176,12 @@ def _identity(identity: InputIdentity) -> dict[str, Any]:
         "chunk_duration_ms": identity.chunk_duration_ms,
         "size": identity.size_bytes,
         "etag": identity.etag,
+    }
+
+
+def _settings(settings: ReceiverSettings) -> dict[str, Any]:
+    return {
+        "calibration_db": settings.calibration_db,
+        "passband_hz": None if settings.passband_hz is None else list(settings.passband_hz),
+        "remove_dc": settings.remove_dc,
     }

@@ -32,12 +32,13 @@ def run_key(run_id: str) -> int:
     return _key(f"run:{run_id}")
 
 
-PLANNER_KEY = int.from_bytes(hashlib.sha256(b"heimdall_assets:planner").digest()[:8], "big", signed=True)
-
-
 def _key(name: str) -> int:
     digest = hashlib.sha256(f"heimdall_assets:{name}".encode()).digest()
     return int.from_bytes(digest[:8], "big", signed=True)
+
+
+PLANNER_KEY = _key("planner")
+RECEIVERS_KEY = _key("receivers")
 
 
 @contextmanager
@@ -112,6 +113,24 @@ def planner_lock(engine: Engine) -> Iterator[Connection | None]:
     with translated(), engine.begin() as connection:
         taken = connection.scalar(sa.text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": PLANNER_KEY})
         yield connection if taken else None
+
+
+def keep_settings(connection: Connection) -> None:
+    """Let no setting of a receiver change until the transaction ends; for those that compare features with them.
+
+    To be taken before any lock on a row.
+    """
+    connection.execute(sa.text("SELECT pg_advisory_xact_lock_shared(:key)"), {"key": RECEIVERS_KEY})
+
+
+def change_settings(connection: Connection) -> None:
+    """Be the only one that changes settings of receivers until the transaction ends, and the only one that compares.
+
+    Whoever stores features at the time either committed before, and its row is seen by what follows, or comes after
+    and sees the new settings. The planner's lock is taken first, since both change the states of many sessions.
+    """
+    for key in (PLANNER_KEY, RECEIVERS_KEY):
+        connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
 
 
 HELD = """

@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from heimdall_assets.db.sessions import STARTS, current_sessions
+from heimdall_assets.db.staleness import is_stale
 from heimdall_assets.db.tables import feature_request_sessions as asked
 from heimdall_assets.db.tables import feature_requests as requests
 from heimdall_assets.errors import SettingError, UnknownRequest
@@ -36,7 +37,7 @@ class Selection:
     pending : bool
         Those that have no features and did not fail.
     stale : bool
-        Those whose features are of an older version, or of other code.
+        Those whose features are stale: of an older version, of other code, or marked so.
     failed : bool
         Those that failed, quarantined ones too.
     reason : str or None
@@ -141,9 +142,15 @@ def take_in(connection: Connection, *, feature_version: int) -> int:
     return len(waiting)
 
 
-_SETTLE = """
+_ASKS_FOR_STALE = """
+    (coalesce((r.selection ->> 'stale')::boolean, false)
+     OR jsonb_array_length(coalesce(r.selection -> 'session_ids', '[]')) > 0)""".strip()
+
+# A session that was asked for because it is stale, and is so after the attempt, has failed although it has features.
+_SETTLE = f"""
     UPDATE heimdall.feature_request_sessions a
-    SET outcome = CASE WHEN fs.state IN ('done', 'partial') THEN 'done' ELSE 'failed' END
+    SET outcome = CASE WHEN fs.state IN ('done', 'partial') AND NOT ({_ASKS_FOR_STALE} AND {is_stale("fs")})
+                       THEN 'done' ELSE 'failed' END
     FROM heimdall.feature_requests r, heimdall.feature_states fs
     WHERE a.outcome IS NULL AND r.id = a.request_id AND r.finished_at IS NULL AND r.status = 'running'
       AND fs.recording_session_id = a.recording_session_id
@@ -155,9 +162,7 @@ _SETTLE = """
                         AND t.outcome <> 'lost')
            -- or it has features, and was not asked for because they are stale
            OR (fs.state IN ('done', 'partial')
-               AND (fs.feature_version >= :version
-                    OR NOT (coalesce((r.selection ->> 'stale')::boolean, false)
-                            OR jsonb_array_length(coalesce(r.selection -> 'session_ids', '[]')) > 0))))"""
+               AND NOT ({_ASKS_FOR_STALE} AND {is_stale("fs")})))"""
 
 _VANISHED = """
     UPDATE heimdall.feature_request_sessions a SET outcome = 'failed'
@@ -188,9 +193,9 @@ def settle(connection: Connection, *, feature_version: int) -> list[tuple[UUID, 
     return [(row[0], int(row[1] or 0), int(row[2])) for row in connection.execute(sa.text(_FINISH))]
 
 
-_NEXT = """
+_NEXT = f"""
     SELECT a.request_id, a.recording_session_id, fs.registered_at IS NOT NULL AS is_registered,
-           fs.state IN ('done', 'partial') AS stale, (r.selection ->> 'batch_size')::int AS batch_size
+           {is_stale("fs")} AS stale, (r.selection ->> 'batch_size')::int AS batch_size
     FROM heimdall.feature_requests r
     JOIN heimdall.feature_request_sessions a ON a.request_id = r.id AND a.outcome IS NULL
     JOIN heimdall.feature_states fs ON fs.recording_session_id = a.recording_session_id
@@ -199,9 +204,9 @@ _NEXT = """
     ORDER BY r.created_at, a.position LIMIT :limit"""
 
 
-def next_sessions(connection: Connection, limit: int) -> Sequence[Any]:
+def next_sessions(connection: Connection, limit: int, *, feature_version: int) -> Sequence[Any]:
     """Open sessions of running requests, the oldest request first: what ``planning.Asked`` holds."""
-    return connection.execute(sa.text(_NEXT), {"limit": limit}).all()
+    return connection.execute(sa.text(_NEXT), {"limit": limit, "version": feature_version}).all()
 
 
 def set_queued(connection: Connection, request_id: UUID, session_ids: Collection[UUID]) -> int:
@@ -290,7 +295,7 @@ def _selected(
         kinds.append("c.state = 'pending'")
     if selection.stale or selection.session_ids:
         parameters["version"] = feature_version
-        kinds.append("c.state IN ('done', 'partial') AND (c.feature_version IS NULL OR c.feature_version < :version)")
+        kinds.append(is_stale("c"))
     if selection.failed or selection.session_ids:
         kinds.append("c.state IN ('failed', 'quarantined')")
     if selection.reason is not None:

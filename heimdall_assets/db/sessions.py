@@ -8,11 +8,13 @@ from weakref import WeakKeyDictionary
 import sqlalchemy as sa
 
 from heimdall_assets.db.tables import known_sources
+from heimdall_assets.db.validity import RECEIVER_SETTINGS, differs_from_settings, settings_at
 from heimdall_assets.errors import UnknownSession
 from heimdall_assets.records import KnownSource, Measurement, Session, Station
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
     from uuid import UUID
 
     from sqlalchemy.engine import Connection, Engine
@@ -27,7 +29,7 @@ _MEASUREMENT = """
         SELECT s.id AS session_id, m.id, m."timestamp", m.frequency_hz, m.iq_data_location, m.iq_data_format,
                m.iq_sample_rate, st.name, st.latitude, st.longitude, st.altitude_asl""".strip()
 
-_VERSION = """
+VERSION = """
         CASE WHEN jsonb_typeof(mf.extraction_metadata -> 'feature_version') = 'number'
                   AND mf.extraction_metadata ->> 'feature_version' ~ '^[0-9]{1,9}$'
              THEN (mf.extraction_metadata ->> 'feature_version')::int END""".strip()
@@ -94,15 +96,20 @@ def classified(connection: Connection, wanted: str) -> str:
     Returns
     -------
     str
-        A SELECT of (id, state, completed_at, measurements_total, measurements_with_features, feature_version),
-        where state is pending, done, partial or empty. A row that other code wrote is done and has no version; one
-        that it marked extraction_failed counts as none.
+        A SELECT of (id, state, completed_at, measurements_total, measurements_with_features, feature_version,
+        stale_reason), where state is pending, done, partial or empty. A row that other code wrote is done and has no
+        version; one that it marked extraction_failed counts as none. A mark that features of our code are stale is
+        kept; where feature_states has forgotten it, the settings of receivers tell it again.
     """
     return f"""
         SELECT s.id, coalesce(s.updated_at, s.created_at, s.session_start) AS completed_at,
                l.total AS measurements_total,
                CASE WHEN f.usable IS NULL THEN 0 ELSE l.with_features END AS measurements_with_features,
                f.version AS feature_version,
+               CASE WHEN f.version IS NOT NULL
+                    THEN coalesce((SELECT known.stale_reason FROM heimdall.feature_states known
+                                   WHERE known.recording_session_id = s.id),
+                                  CASE WHEN f.differs THEN '{RECEIVER_SETTINGS}' END) END AS stale_reason,
                CASE WHEN f.usable IS NULL AND l.total = 0 THEN 'empty'
                     WHEN f.usable IS NULL THEN 'pending'
                     WHEN f.version IS NOT NULL AND f.has_errors THEN 'partial'
@@ -111,7 +118,7 @@ def classified(connection: Connection, wanted: str) -> str:
         LEFT JOIN LATERAL (
             SELECT ARRAY(SELECT r ->> 'rx_id' FROM unnest(mf.receiver_features) r WHERE NOT r ? 'error') AS usable,
                    EXISTS (SELECT 1 FROM unnest(mf.receiver_features) r WHERE r ? 'error') AS has_errors,
-                   {_VERSION} AS version
+                   {VERSION} AS version, {differs_from_settings(STARTS.format("s"))} AS differs
             FROM heimdall.measurement_features mf
             WHERE mf.recording_session_id = s.id AND {HAS_FEATURES}
         ) f ON true
@@ -133,7 +140,7 @@ def outdated(connection: Connection) -> str:
     """
     return f"""
         CASE WHEN fs.state IN ('done', 'partial')
-             THEN mf.recording_session_id IS NULL OR fs.feature_version IS DISTINCT FROM {_VERSION}
+             THEN mf.recording_session_id IS NULL OR fs.feature_version IS DISTINCT FROM {VERSION}
              WHEN fs.state = 'empty'
              THEN mf.recording_session_id IS NOT NULL
                   OR EXISTS (SELECT 1 FROM heimdall.recording_sessions s
@@ -148,9 +155,9 @@ def current_sessions(connection: Connection) -> str:
     Returns
     -------
     str
-        ``sessions`` has (id, state, measurements_total, measurements_with_features, feature_version, reason,
-        waiting_since). A session is taken from its row in feature_states, except where the tables say more: it is
-        not completed any more, it is new, or other code was at work since.
+        ``sessions`` has (id, state, measurements_total, measurements_with_features, feature_version, stale_reason,
+        reason, waiting_since). A session is taken from its row in feature_states, except where the tables say more:
+        it is not completed any more, it is new, or other code was at work since.
     """
     return f"""
         WITH known AS MATERIALIZED (
@@ -166,16 +173,16 @@ def current_sessions(connection: Connection) -> str:
               AND NOT EXISTS (SELECT 1 FROM known k WHERE k.recording_session_id = s.id)),
         sessions AS (
             SELECT k.recording_session_id AS id, k.state, k.measurements_total, k.measurements_with_features,
-                   k.feature_version, k.reason, k.first_seen_completed_at AS waiting_since
+                   k.feature_version, k.stale_reason, k.reason, k.first_seen_completed_at AS waiting_since
             FROM known k
             UNION ALL
-            SELECT c.id, c.state, c.measurements_total, c.measurements_with_features, c.feature_version, NULL,
-                   c.completed_at
+            SELECT c.id, c.state, c.measurements_total, c.measurements_with_features, c.feature_version,
+                   c.stale_reason, NULL, c.completed_at
             FROM ({classified(connection, "wanted")}) c)"""
 
 
 def load_session(connection: Connection, session_id: UUID, *, source_tolerance_hz: float) -> Session:
-    """A session with its measurements that have IQ data, in the order of their time stamps, and its ground truth.
+    """A session with its measurements that have IQ data, its receivers' settings at the time, and its ground truth.
 
     Parameters
     ----------
@@ -197,7 +204,8 @@ def load_session(connection: Connection, session_id: UUID, *, source_tolerance_h
     ).one_or_none()
     if row is None:
         raise UnknownSession(f"there is no recording session {session_id}")
-    measurements = _measurements(connection, session_id)
+    started_at = row.session_start or row.created_at
+    measurements = _measurements(connection, session_id, started_at)
     source, ground_truth = None, None
     if row.known_source_id is not None:
         source = _source(connection, known_sources.c.id == row.known_source_id)
@@ -211,18 +219,20 @@ def load_session(connection: Connection, session_id: UUID, *, source_tolerance_h
         id=row.id,
         name=row.session_name,
         status=row.status,
-        started_at=row.session_start or row.created_at,
+        started_at=started_at,
         measurements=tuple(measurements),
         known_source=source,
         ground_truth=ground_truth,
     )
 
 
-def _measurements(connection: Connection, session_id: UUID) -> list[Measurement]:
+def _measurements(connection: Connection, session_id: UUID, started_at: datetime) -> list[Measurement]:
     query = f"""
         WITH wanted AS MATERIALIZED (SELECT * FROM heimdall.recording_sessions WHERE id = :id)
         SELECT m.* FROM ({linked_measurements(connection, "wanted")}) m
         ORDER BY m."timestamp", m.name, m.id"""
+    rows = connection.execute(sa.text(query), {"id": session_id}).all()
+    settings = settings_at(connection, {row.name for row in rows}, started_at)
     return [
         Measurement(
             id=row.id,
@@ -232,8 +242,9 @@ def _measurements(connection: Connection, session_id: UUID) -> list[Measurement]
             iq_data_location=row.iq_data_location,
             iq_data_format=row.iq_data_format,
             iq_sample_rate_hz=row.iq_sample_rate,
+            settings=settings[row.name],
         )
-        for row in connection.execute(sa.text(query), {"id": session_id})
+        for row in rows
     ]
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
-from heimdall_assets.db.locks import held_keys, session_key
+from heimdall_assets.db.locks import held_keys, keep_settings, session_key
 from heimdall_assets.db.sessions import classified
 from heimdall_assets.db.tables import feature_attempts as attempts
 from heimdall_assets.db.tables import feature_states as states
@@ -71,6 +71,7 @@ def discover(
     int
         Number of sessions that were new.
     """
+    keep_settings(connection)  # a session whose features are found may be stale by them
     conditions = ["s.status = 'completed'"]
     if since is not None:
         conditions.append("(s.updated_at >= :since OR s.created_at >= :since)")
@@ -82,8 +83,9 @@ def discover(
             WHERE {" AND ".join(conditions)}
               AND NOT EXISTS (SELECT 1 FROM heimdall.feature_states fs WHERE fs.recording_session_id = s.id))
         INSERT INTO heimdall.feature_states (recording_session_id, state, completed_at, measurements_total,
-                                             measurements_with_features, feature_version)
-        SELECT c.id, c.state, c.completed_at, c.measurements_total, c.measurements_with_features, c.feature_version
+                                             measurements_with_features, feature_version, stale_reason)
+        SELECT c.id, c.state, c.completed_at, c.measurements_total, c.measurements_with_features, c.feature_version,
+               c.stale_reason
         FROM ({classified(connection, "wanted")}) c
         ON CONFLICT DO NOTHING"""
     parameters = {"since": since, "session_ids": None if session_ids is None else list(session_ids)}
@@ -195,14 +197,19 @@ def set_featured(
     measurements_with_features: int,
     reason: str | None,
     message: str | None,
+    stale_reason: str | None = None,
 ) -> None:
-    """The session has features: state done or partial; a partial one keeps the missing receivers' reason."""
+    """The session has features: state done or partial; a partial one keeps the missing receivers' reason.
+
+    They are current, unless something changed while they were computed: then ``stale_reason`` says what.
+    """
     _set_final(
         connection,
         session_id,
         state=state,
         attempts=0,
         feature_version=feature_version,
+        stale_reason=stale_reason,
         measurements_total=measurements_total,
         measurements_with_features=measurements_with_features,
         reason=reason,
@@ -230,6 +237,7 @@ def set_failed(connection: Connection, session_id: UUID, error: HeimdallError, r
         connection,
         session_id,
         state="failed" if will_retry else "quarantined",
+        stale_reason=None,
         reason=error.reason,
         message=error.message,
         next_attempt_at=sa.text("clock_timestamp() + make_interval(secs => :wait * (0.75 + random() / 2))").bindparams(
@@ -242,7 +250,7 @@ def set_failed(connection: Connection, session_id: UUID, error: HeimdallError, r
 
 
 def set_back(connection: Connection, session_id: UUID, *, state: str) -> None:
-    """Restore the state of a session whose attempt changed nothing."""
+    """Restore the state of a session whose attempt changed nothing; features that were stale are so still."""
     _set_final(connection, session_id, state=state, attempts=0, next_attempt_at=None)
 
 
@@ -266,13 +274,23 @@ def ignore(connection: Connection, session_ids: Collection[UUID], *, undo: bool 
     if undo:
         condition = states.c.state == "ignored"
         # Without a row it is new again: discovery classifies it by its features and measurements.
-        removed = connection.scalars(
+        removed = connection.execute(
             sa.delete(states)
             .where(states.c.recording_session_id.in_(session_ids), condition)
-            .returning(states.c.recording_session_id)
+            .returning(states.c.recording_session_id, states.c.stale_reason)
         ).all()
-        discover(connection, session_ids=removed)
-        return list(removed)
+        discover(connection, session_ids=[row.recording_session_id for row in removed])
+        for row in removed:
+            if row.stale_reason is not None:
+                connection.execute(
+                    sa.update(states)
+                    .where(
+                        states.c.recording_session_id == row.recording_session_id,
+                        states.c.feature_version.is_not(None),
+                    )
+                    .values(stale_reason=row.stale_reason)
+                )
+        return [row.recording_session_id for row in removed]
     changed = connection.scalars(
         sa.update(states)
         .where(states.c.recording_session_id.in_(session_ids), states.c.state.not_in(("ignored", "running")))

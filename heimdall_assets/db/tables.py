@@ -112,6 +112,7 @@ feature_states = sa.Table(
     sa.Column("measurements_total", sa.Integer, nullable=False),  # with an iq_data_location
     sa.Column("measurements_with_features", sa.Integer, nullable=False, server_default="0"),
     sa.Column("feature_version", sa.Integer),  # of the row in measurement_features; null: by other code
+    sa.Column("stale_reason", sa.Text),  # why that row is out of date whatever its version
     sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),  # since the last success
     sa.Column("next_attempt_at", _timestamp),
     sa.Column("reason", sa.Text),
@@ -122,6 +123,17 @@ feature_states = sa.Table(
     sa.Column("reserved_at", _timestamp),
     sa.Column("registered_at", _timestamp),  # when its partition key was given to Dagster
     sa.Column("updated_at", _timestamp, nullable=False, server_default=sa.func.now()),
+)
+
+receiver_settings = sa.Table(
+    "receiver_settings",
+    metadata,
+    sa.Column("station", sa.String(255), primary_key=True),  # websdr_stations.name
+    sa.Column("valid_from", _timestamp, primary_key=True),
+    sa.Column("calibration_db", _float),
+    sa.Column("passband_low_hz", _float),
+    sa.Column("passband_high_hz", _float),
+    sa.Column("remove_dc", sa.Boolean, nullable=False, server_default=sa.false()),
 )
 
 feature_attempts = sa.Table(

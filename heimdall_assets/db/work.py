@@ -84,6 +84,7 @@ def absorb(connection: Connection, session_ids: Collection[UUID] | None = None) 
         UPDATE heimdall.feature_states fs
         SET state = c.state, measurements_total = c.measurements_total,
             measurements_with_features = c.measurements_with_features, feature_version = c.feature_version,
+            stale_reason = c.stale_reason,
             attempts = 0, next_attempt_at = NULL, reason = NULL, message = NULL, updated_at = clock_timestamp()
         FROM ({classified(connection, "wanted")}) c
         WHERE fs.recording_session_id = c.id

@@ -74,7 +74,10 @@ class ExtractionConfig(Config):
     """What a person may ask of a run."""
 
     recompute: bool = Field(default=False, description="Compute again even what has features of this version")
-    stale: bool = Field(default=False, description="Compute again what is of an older version, or of other code")
+    stale: bool = Field(
+        default=False,
+        description="Compute again what is stale: of an older version, of other code, of other settings of a receiver",
+    )
 
 
 def _features_description() -> str:

@@ -23,7 +23,10 @@ class SessionList(Config):
 
     session_ids: list[str] = Field(description="UUIDs of recording sessions")
     recompute: bool = Field(default=False, description="Compute again even what has features of this version")
-    stale: bool = Field(default=False, description="Compute again what is of an older version, or of other code")
+    stale: bool = Field(
+        default=False,
+        description="Compute again what is stale: of an older version, of other code, of other settings of a receiver",
+    )
 
 
 @op(description="Extracts a list of sessions and materializes their partitions of measurement_features.")

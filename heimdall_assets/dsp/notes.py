@@ -41,7 +41,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from heimdall_assets.dsp.features import FEATURES, has_carrier, why_null
-from heimdall_assets.dsp.request import UNCALIBRATED_DB
+from heimdall_assets.records import UNCALIBRATED_DB
 
 if TYPE_CHECKING:
     from heimdall_assets.dsp.chunks import ChunkReader

@@ -11,9 +11,6 @@ from heimdall_assets.dsp.grid import MIN_CHUNK_LENGTH
 from heimdall_assets.dsp.passband import Passband
 from heimdall_assets.errors import BadParameter, TooShort
 
-UNCALIBRATED_DB = 30.0
-"""Offset of recordings that hold watts, and of receivers of which nothing is known."""
-
 
 @dataclass(frozen=True, slots=True)
 class Request:

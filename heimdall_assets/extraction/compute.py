@@ -80,6 +80,7 @@ def _best_of(measurements: list[Measurement], settings: Settings, failures: list
         station=measurement.station,
         identity=InputIdentity(measurement.id, measurement.iq_data_location or ""),
         failure=ReceiverFailure(failure.reason, failure.message, failure.transient, traceback_of(failure)),
+        settings=measurement.settings,
     )
 
 
@@ -120,8 +121,13 @@ def _measure(measurement: Measurement, settings: Settings) -> ReceiverFeatures:
         chunk_duration_ms=settings.chunk_ms,
         num_chunks=settings.num_chunks,
         false_alarm_probability=settings.false_alarm_probability,
+        calibration_db=measurement.settings.calibration_db,
+        passband_hz=measurement.settings.passband_hz,
+        remove_dc=measurement.settings.remove_dc,
     )
-    return ReceiverFeatures(measurement.station, identity, figures.features, figures.notes)
+    return ReceiverFeatures(
+        measurement.station, identity, figures.features, figures.notes, settings=measurement.settings
+    )
 
 
 def traceback_of(error: HeimdallError) -> str | None:

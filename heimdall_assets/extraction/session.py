@@ -6,7 +6,8 @@ The order is what makes it safe to run twice at once and to kill at any point:
 2. look again whether it is done: then report what is stored;
 3. write down that an attempt begins;
 4. **fetch** and **compute** receiver by receiver, no transaction open; a receiver's failure is its own;
-5. **store** in one short transaction: the row, the state, the end of the attempt;
+5. **store** in one short transaction: the row, the state, the end of the attempt; stale from the start where a
+   receiver's settings changed meanwhile;
 6. free the lock.
 """
 
@@ -16,13 +17,15 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
-from heimdall_assets.db import features, states
-from heimdall_assets.db.locks import session_lock
+from heimdall_assets.db import features, receivers, states
+from heimdall_assets.db.locks import keep_settings, session_lock
 from heimdall_assets.db.sessions import load_session
+from heimdall_assets.db.staleness import stale_reason_of
 from heimdall_assets.errors import (
     ExtractionFailed,
     HeimdallError,
     NoRecordings,
+    PoorerResult,
     SessionIgnored,
     SessionNotCompleted,
     UnexpectedError,
@@ -72,7 +75,7 @@ def extract_session(
     recompute : bool
         Compute even if the same version has done it.
     stale : bool
-        Compute where the features are of an older version or of other code; without it they are left alone.
+        Compute where the features are stale (see :mod:`heimdall_assets.db.staleness`); without it they are left alone.
 
     Returns
     -------
@@ -89,12 +92,15 @@ def extract_session(
             with connection.begin():
                 states.discover(connection, session_ids=[session_id])
                 session = load_session(connection, session_id, source_tolerance_hz=settings.source_tolerance_hz)
+                stored = features.stored_features(connection, session_id)
+                is_wanted = stored is None or stored.failed or recompute or (stale and _is_stale(connection, session))
                 try:
                     _require_workable(connection, session)
+                except NoRecordings as error:
+                    return _leave_empty(connection, session, error, run_id=run_id, is_wanted=is_wanted)
                 except HeimdallError as error:
                     return _leave_alone(connection, session, error)
-                stored = features.stored_features(connection, session_id)
-                if stored and not stored.failed and not recompute and not (stale and _is_stale(stored)):
+                if stored and not is_wanted:
                     return Outcome(session_id, True, False, summary_of(stored.row))
                 number = states.begin_attempt(connection, session_id, run_id=run_id, feature_version=FEATURE_VERSION)
         except UnknownSession:
@@ -121,24 +127,37 @@ def _require_workable(connection: Connection, session: Session) -> None:
 
 
 def _leave_alone(connection: Connection, session: Session, error: HeimdallError) -> Outcome:
-    """Report a session that is not worked on; one whose measurements are gone keeps its features, or is empty."""
+    """Report a session that is not worked on."""
     if isinstance(error, SessionNotCompleted):
         states.forget(connection, session.id)
-    if isinstance(error, NoRecordings):
-        stored = features.stored_features(connection, session.id)
-        if stored is not None and not stored.failed:
-            return Outcome(session.id, True, False, summary_of(stored.row))
-        states.set_featured(
-            connection,
-            session.id,
-            state="empty",
-            feature_version=None,
-            measurements_total=0,
-            measurements_with_features=0,
-            reason=error.reason,
-            message=error.message,
-        )
     return Outcome(session.id, False, False, {"reasons": error.reason}, error.reason, error.message)
+
+
+def _leave_empty(
+    connection: Connection, session: Session, error: NoRecordings, *, run_id: str | None, is_wanted: bool
+) -> Outcome:
+    """Report a session without measurements; where they are gone it keeps its features, else it is empty.
+
+    Where other features were asked for, that is an attempt that failed: whoever asked is answered, and can see why.
+    """
+    stored = features.stored_features(connection, session.id)
+    if stored is not None and not stored.failed:
+        if is_wanted:
+            number = states.begin_attempt(connection, session.id, run_id=run_id, feature_version=FEATURE_VERSION)
+            states.set_back(connection, session.id, state=featured_state(stored))
+            states.finish_attempt(connection, session.id, number, outcome="failed", seconds=0.0, error=error)
+        return Outcome(session.id, True, False, summary_of(stored.row))
+    states.set_featured(
+        connection,
+        session.id,
+        state="empty",
+        feature_version=None,
+        measurements_total=0,
+        measurements_with_features=0,
+        reason=error.reason,
+        message=error.message,
+    )
+    return _leave_alone(connection, session, error)
 
 
 def _store_result(connection: Connection, result: SessionFeatures, number: int) -> Outcome:
@@ -146,9 +165,10 @@ def _store_result(connection: Connection, result: SessionFeatures, number: int) 
     failed = [r for r in result.receivers if r.failure is not None]
     usable = {r.station.name for r in result.receivers if r.features is not None}
     with connection.begin():
+        keep_settings(connection)
         stored = features.stored_features(connection, session.id, for_update=True)
-        kept = stored is not None and not stored.failed and stored.num_usable > result.num_usable
-        if kept and stored is not None:
+        poorer = None if stored is None or stored.failed else _poorer(stored, result)
+        if poorer is not None and stored is not None:
             states.set_back(connection, session.id, state=featured_state(stored))
         else:
             features.replace_features(connection, result, attempt=number)
@@ -161,17 +181,19 @@ def _store_result(connection: Connection, result: SessionFeatures, number: int) 
                 measurements_with_features=sum(m.station.name in usable for m in session.measurements),
                 reason=failed[0].failure.reason if failed and failed[0].failure else None,
                 message=_missing(failed),
+                stale_reason=receivers.why_outdated(connection, session.id),
             )
         states.finish_attempt(
             connection,
             session.id,
             number,
-            outcome="kept" if kept else "partial" if failed else "done",
+            outcome="kept" if poorer else "partial" if failed else "done",
             seconds=result.seconds,
+            error=poorer,
             traceback=next((r.failure.traceback for r in failed if r.failure and r.failure.traceback), None),
         )
         current = features.stored_features(connection, session.id)
-    return Outcome(session.id, True, not kept, summary_of(current.row) if current else {})
+    return Outcome(session.id, True, poorer is None, summary_of(current.row) if current else {})
 
 
 def _store_failure(
@@ -204,8 +226,18 @@ def _store_failure(
     return Outcome(session.id, False, False, summary, error.reason, error.message)
 
 
-def _is_stale(stored: features.StoredFeatures) -> bool:
-    return stored.feature_version is None or stored.feature_version < FEATURE_VERSION
+def _is_stale(connection: Connection, session: Session) -> bool:
+    return stale_reason_of(connection, session.id, feature_version=FEATURE_VERSION) is not None
+
+
+def _poorer(stored: features.StoredFeatures, result: SessionFeatures) -> PoorerResult | None:
+    """Why a result may not replace a row, if so."""
+    if stored.num_usable <= result.num_usable:
+        return None
+    missing = _missing([receiver for receiver in result.receivers if receiver.failure is not None])
+    return PoorerResult(
+        f"only {result.num_usable} receivers are usable, {stored.num_usable} are stored; {missing or 'others are gone'}"
+    )
 
 
 def _missing(failed: list[ReceiverFeatures]) -> str | None:

@@ -46,7 +46,7 @@ def test_every_command_has_a_help_with_an_example(words: tuple[str, ...]) -> Non
     assert f"heimdall {' '.join(words)}" in " ".join(result.stdout.partition("Example: ")[2].split())
 
 
-@pytest.mark.parametrize("words", [[], ["db"]])
+@pytest.mark.parametrize("words", [[], ["db"], ["receivers"]])
 def test_a_group_alone_shows_its_help(words: list[str]) -> None:
     result = CliRunner().invoke(app, words)
     assert result.exit_code == 2

@@ -150,6 +150,9 @@ def test_a_result_is_stored_with_the_keys_that_readers_know(engine: Engine) -> N
                     "chunk_duration_ms": 200.0,
                     "size": 80_128,
                     "etag": '"abc"',
+                    "calibration_db": 30.0,
+                    "passband_hz": None,
+                    "remove_dc": False,
                 },
                 "RX2": {
                     "measurement_id": str(uuid.UUID(int=6)),
@@ -165,8 +168,11 @@ def test_a_result_is_stored_with_the_keys_that_readers_know(engine: Engine) -> N
                             "chunk_duration_ms",
                             "size",
                             "etag",
+                            "passband_hz",
                         )
                     ),
+                    "calibration_db": 30.0,
+                    "remove_dc": False,
                 },
             },
         },

@@ -52,7 +52,10 @@ def settle(engine: Engine, key: UUID) -> Progress:
 def waiting(engine: Engine) -> list[UUID]:
     """Sessions that the planner would plan for requests."""
     with transaction(engine) as connection:
-        return [row.recording_session_id for row in requests.next_sessions(connection, 1000)]
+        return [
+            row.recording_session_id
+            for row in requests.next_sessions(connection, 1000, feature_version=FEATURE_VERSION)
+        ]
 
 
 def add_foreign_row(factory: SessionFactory, key: UUID) -> None:

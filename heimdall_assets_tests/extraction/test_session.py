@@ -52,6 +52,9 @@ RECEIVER_METADATA = {
     "chunk_duration_ms",
     "size",
     "etag",
+    "calibration_db",
+    "passband_hz",
+    "remove_dc",
 }
 
 
@@ -209,6 +212,9 @@ def test_a_good_session_is_stored_column_by_column_as_documented(
             "chunk_duration_ms": 200.0,
             "size": file.stat().st_size,
             "etag": f"{file.stat().st_mtime_ns}-{file.stat().st_size}",
+            "calibration_db": 30.0,
+            "passband_hz": None,
+            "remove_dc": False,
         }
         assert set(metadata["receivers"][name]) == RECEIVER_METADATA
 

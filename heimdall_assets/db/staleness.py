@@ -1,0 +1,50 @@
+"""Which stored features are out of date, and why: the one rule, whoever asks.
+
+Features are stale while other code wrote them (``other_code``), an older version of ours did (``older_version``), or
+something that they depend on has changed since: then the session's row of feature_states is marked with the reason.
+The mark is of the features, not of the state: it stays while the session is worked on, and goes when others are
+stored.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+
+from heimdall_assets.db.sessions import classified
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from sqlalchemy.engine import Connection
+
+
+def why_stale(row: str) -> str:
+    """SQL for the reason why a session's features are stale; NULL where they are not, or where it has none.
+
+    Parameters
+    ----------
+    row : str
+        Name of something that has state, feature_version and stale_reason. The parameter ``version`` is the current
+        version of the estimators.
+    """
+    return f"""
+        CASE WHEN {row}.state IN ('done', 'partial')
+             THEN CASE WHEN {row}.feature_version IS NULL THEN 'other_code'
+                       WHEN {row}.feature_version < :version THEN 'older_version'
+                       ELSE {row}.stale_reason END END""".strip()
+
+
+def is_stale(row: str) -> str:
+    """SQL for whether a session's features are stale; see :func:`why_stale`."""
+    return f"({why_stale(row)}) IS NOT NULL"
+
+
+def stale_reason_of(connection: Connection, session_id: UUID, *, feature_version: int) -> str | None:
+    """Why a session's features are stale, by the tables as they are; None where they are current or missing."""
+    query = f"""
+        WITH wanted AS MATERIALIZED (SELECT * FROM heimdall.recording_sessions WHERE id = :id)
+        SELECT {why_stale("c")} FROM ({classified(connection, "wanted")}) c"""
+    reason: str | None = connection.scalar(sa.text(query), {"id": session_id, "version": feature_version})
+    return reason

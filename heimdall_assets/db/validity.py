@@ -1,0 +1,89 @@
+"""Which settings of a receiver hold at a moment: those that became valid last, else the defaults."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from heimdall_assets.records import UNCALIBRATED_DB, ReceiverSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from datetime import datetime
+
+    from sqlalchemy.engine import Connection
+
+
+RECEIVER_SETTINGS = "receiver_settings"
+"""The stale_reason of features that were computed with other settings than those that hold."""
+
+
+def in_force(station: str, moment: str) -> str:
+    """SQL for the row of receiver_settings that holds for a station at a moment, if there is one.
+
+    Parameters
+    ----------
+    station, moment : str
+        SQL expressions.
+    """
+    return f"""
+        SELECT rs.* FROM heimdall.receiver_settings rs
+        WHERE rs.station = {station} AND rs.valid_from <= {moment}
+        ORDER BY rs.valid_from DESC LIMIT 1"""
+
+
+def settings_at(connection: Connection, stations: Collection[str], moment: datetime) -> dict[str, ReceiverSettings]:
+    """The settings of stations at a moment; a station without any has the defaults."""
+    query = f"""
+        SELECT st.name, held.calibration_db, held.passband_low_hz, held.passband_high_hz, held.remove_dc
+        FROM unnest(CAST(:stations AS text[])) st (name)
+        CROSS JOIN LATERAL ({in_force("st.name", "CAST(:moment AS timestamptz)")}) held"""
+    rows = connection.execute(sa.text(query), {"stations": list(stations), "moment": moment})
+    found = {row.name: settings_of(row) for row in rows}
+    return {name: found.get(name, ReceiverSettings()) for name in stations}
+
+
+def settings_of(row: Any) -> ReceiverSettings:
+    """The settings that a row of receiver_settings stands for."""
+    return ReceiverSettings(
+        calibration_db=UNCALIBRATED_DB if row.calibration_db is None else row.calibration_db,
+        passband_hz=None if row.passband_low_hz is None else (row.passband_low_hz, row.passband_high_hz),
+        remove_dc=row.remove_dc,
+    )
+
+
+def differs_from_settings(moment: str) -> str:
+    """SQL for whether a row of our code was computed with other settings than those that hold.
+
+    Parameters
+    ----------
+    moment : str
+        SQL expression of the session's start.
+
+    Returns
+    -------
+    str
+        A condition on ``mf``, the row. What it was computed with is in its extraction_metadata; rows from before
+        there were settings have the defaults. Of receivers that failed, settings matter where they are the reason.
+    """
+    # What a row says of its inputs is small; its features, which are not, are looked into where a receiver differs.
+    return f"""
+        EXISTS (
+            SELECT 1 FROM jsonb_each(CASE WHEN jsonb_typeof(mf.extraction_metadata -> 'receivers') = 'object'
+                                          THEN mf.extraction_metadata -> 'receivers' END) input (rx_id, used)
+            LEFT JOIN LATERAL ({in_force("input.rx_id", moment)}) held ON true
+            WHERE CASE WHEN (coalesce({_number("used -> 'calibration_db'")}, {UNCALIBRATED_DB}),
+                             {_number("used -> 'passband_hz' -> 0")}, {_number("used -> 'passband_hz' -> 1")},
+                             coalesce(used -> 'remove_dc' = 'true', false))
+                            IS DISTINCT FROM
+                            (coalesce(held.calibration_db, {UNCALIBRATED_DB}),
+                             held.passband_low_hz, held.passband_high_hz, coalesce(held.remove_dc, false))
+                       THEN EXISTS (SELECT 1 FROM unnest(mf.receiver_features) r
+                                    WHERE r ->> 'rx_id' = input.rx_id
+                                      AND coalesce(r -> 'error' ->> 'reason', 'bad_parameter') = 'bad_parameter')
+                  END)"""
+
+
+def _number(value: str) -> str:
+    return f"CASE WHEN jsonb_typeof({value}) = 'number' THEN ({value})::double precision END"

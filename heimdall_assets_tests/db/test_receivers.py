@@ -1,0 +1,148 @@
+"""Settings of receivers: what holds when, and what the table refuses."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import sqlalchemy as sa
+
+from heimdall_assets.db import migrate, receivers
+from heimdall_assets.db.engine import open_engine, transaction
+from heimdall_assets.db.validity import settings_at
+from heimdall_assets.errors import DatabaseError, UnknownStation
+from heimdall_assets.extraction import extract_session
+from heimdall_assets.records import ReceiverSettings
+from heimdall_assets_tests.db.rows import add_station, drop_session_link, statements_of
+from heimdall_assets_tests.factory import FIRST_START, GOOD
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Engine
+
+    from heimdall_assets.settings import Settings
+    from heimdall_assets_tests.factory import SessionFactory
+
+T = datetime(2025, 6, 1, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+
+
+def test_without_settings_every_station_has_the_defaults_known_or_not(engine: Engine) -> None:
+    with transaction(engine) as connection:
+        add_station(connection, "RX1")
+        assert settings_at(connection, ["RX1", "nobody"], T) == {
+            "RX1": ReceiverSettings(30.0, None, False),
+            "nobody": ReceiverSettings(),
+        }
+        assert settings_at(connection, [], T) == {}
+
+
+def test_the_settings_that_became_valid_last_hold_from_their_moment_on(engine: Engine) -> None:
+    with transaction(engine) as connection:
+        add_station(connection, "RX1")
+        receivers.set_settings(connection, "RX1", T + HOUR, calibration_db=2.0, passband_hz=(-3e3, 3e3))
+        receivers.set_settings(connection, "RX1", T, calibration_db=1.0)
+        receivers.set_settings(connection, "RX1", T + 2 * HOUR, passband_hz=None)
+
+        def held(moment: datetime) -> ReceiverSettings:
+            return settings_at(connection, ["RX1"], moment)["RX1"]
+
+        second = timedelta(seconds=1)
+        assert held(T - second) == ReceiverSettings()
+        assert held(T) == ReceiverSettings(1.0)
+        assert held(T + HOUR - second) == ReceiverSettings(1.0)
+        assert held(T + HOUR) == ReceiverSettings(2.0, (-3e3, 3e3))
+        assert held(T + 9 * HOUR) == ReceiverSettings(2.0)
+        history = receivers.settings_history(connection)
+        assert [(item.station, item.valid_from) for item in history] == [
+            ("RX1", T),
+            ("RX1", T + HOUR),
+            ("RX1", T + 2 * HOUR),
+        ]
+
+
+def test_rows_that_say_nothing_mean_the_defaults(engine: Engine) -> None:
+    with transaction(engine) as connection:
+        connection.execute(
+            sa.text("INSERT INTO heimdall.receiver_settings (station, valid_from) VALUES ('RX1', :t)"), {"t": T}
+        )
+        assert settings_at(connection, ["RX1"], T) == {"RX1": ReceiverSettings()}
+
+
+def test_from_now_on_is_a_whole_second_and_nothing_is_written_where_it_is_so_already(engine: Engine) -> None:
+    with transaction(engine) as connection:
+        add_station(connection, "RX1")
+        assert not receivers.set_settings(connection, "RX1", calibration_db=30.0).is_changed
+        change = receivers.set_settings(connection, "RX1", remove_dc=True)
+        assert change.is_changed
+        assert change.valid_from.microsecond == 0
+        assert not receivers.set_settings(connection, "RX1", remove_dc=True).is_changed
+        assert len(receivers.settings_history(connection)) == 1
+        assert receivers.remove_settings(connection, "RX1", change.valid_from).settings == ReceiverSettings()
+        assert receivers.settings_history(connection) == []
+
+
+def test_an_unknown_station_gets_no_settings(engine: Engine) -> None:
+    with pytest.raises(UnknownStation, match="there is no receiver 'RX9'"), transaction(engine) as connection:
+        receivers.set_settings(connection, "RX9", T, remove_dc=True)
+    with pytest.raises(UnknownStation), transaction(engine) as connection:
+        receivers.remove_settings(connection, "RX9", T)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"calibration_db": "NaN"},
+        {"calibration_db": "Infinity"},
+        {"calibration_db": "-Infinity"},
+        {"passband_low_hz": -3e3},
+        {"passband_high_hz": 3e3},
+        {"passband_low_hz": 3e3, "passband_high_hz": -3e3},
+        {"passband_low_hz": 3e3, "passband_high_hz": 3e3},
+        {"passband_low_hz": "-Infinity", "passband_high_hz": 3e3},
+        {"passband_low_hz": -3e3, "passband_high_hz": "NaN"},
+        {"valid_from": "-infinity"},
+    ],
+    ids=str,
+)
+def test_the_table_refuses_what_cannot_be_computed_with(engine: Engine, values: dict[str, Any]) -> None:
+    row = {"station": "RX1", "valid_from": "2025-06-01", **values}
+    columns = ", ".join(row)
+    query = f"INSERT INTO heimdall.receiver_settings ({columns}) VALUES ({', '.join(f':{name}' for name in row)})"
+    with pytest.raises(DatabaseError, match="violates check constraint"), transaction(engine) as connection:
+        connection.execute(sa.text(query), row)
+
+
+def test_a_session_asks_once_for_the_settings_of_all_its_receivers(
+    engine: Engine, factory: SessionFactory, settings: Settings
+) -> None:
+    key = factory.add((GOOD,) * 4)
+    with statements_of(engine) as sent:
+        extract_session(engine, key, settings)
+    asked = [statement for statement, _ in sent if "receiver_settings" in statement and "FROM unnest" in statement]
+    assert len([statement for statement in asked if statement.strip().startswith("SELECT st.name")]) == 1
+
+
+def test_a_database_whose_measurements_do_not_name_their_session_is_marked_and_computed_again_all_the_same(
+    engine: Engine, factory: SessionFactory, settings: Settings
+) -> None:
+    key = factory.add((GOOD, GOOD))
+    extract_session(engine, key, settings)
+    with transaction(engine) as connection:
+        drop_session_link(connection)
+    old = open_engine(engine.url)
+    try:
+        with transaction(old) as connection:
+            assert receivers.set_settings(connection, "RX2", FIRST_START, calibration_db=1.0).sessions_stale == 1
+        assert extract_session(old, key, settings, stale=True).computed
+    finally:
+        old.dispose()
+
+
+def test_settings_outlive_an_upgrade(engine: Engine) -> None:
+    with transaction(engine) as connection:
+        add_station(connection, "RX1")
+        receivers.set_settings(connection, "RX1", T, calibration_db=1.0)
+    migrate.upgrade(engine)
+    with transaction(engine) as connection:
+        assert settings_at(connection, ["RX1"], T) == {"RX1": ReceiverSettings(1.0)}
