@@ -27,9 +27,6 @@ if TYPE_CHECKING:
     from heimdall_assets.dsp.grid import Grid
     from heimdall_assets.dsp.transform import Chunks
 
-SUPPORT_SHARE = 0.5
-"""A band belongs to the signal if it does in at least this share of the chunks that hold one."""
-
 
 @dataclass(frozen=True, slots=True)
 class SpectrumView:
@@ -45,10 +42,10 @@ class SpectrumView:
         The same of its strongest bin, the bins averaged over the chunks.
     bin_hz : float
         Distance of two bins.
-    support_hz : tuple of (float, float)
-        Intervals that hold signal in at least half of the chunks with a signal, guard bands included.
-    edges_hz : (float, float) or None
-        Edges of the occupied bandwidth, averaged over the chunks with a signal; bandwidth_hz apart.
+    support_share : ndarray, shape (bands,)
+        In which share of the chunks with a signal the band holds some of it, guard bands included; 0 without a signal.
+    edges_hz : ndarray, shape (chunks, 2)
+        Edges of the occupied bandwidth in each chunk with a signal; bandwidth_hz apart.
     noise_dbm_per_hz, carrier_hz : float or None
         psd_dbm_per_hz and frequency_offset_hz of the figures.
     passband_hz : (float, float) or None
@@ -61,8 +58,8 @@ class SpectrumView:
     density_dbm_per_hz: NDArray[np.float64]
     peak_density_dbm_per_hz: NDArray[np.float64]
     bin_hz: float
-    support_hz: tuple[tuple[float, float], ...]
-    edges_hz: tuple[float, float] | None
+    support_share: NDArray[np.float64]
+    edges_hz: NDArray[np.float64]
     noise_dbm_per_hz: float | None
     carrier_hz: float | None
     passband_hz: tuple[float, float] | None
@@ -76,8 +73,7 @@ class _Sums:
         self.bin_power = np.zeros(grid.num_bins)
         self.chunks = 0
         self.support = np.zeros(grid.num_bands)
-        self.edges = np.zeros(2)
-        self.present = 0
+        self.edges: list[NDArray[np.float64]] = []
 
     def add(self, chunks: Chunks, power_scale: float, grid: Grid, request: Request) -> None:
         bands = slice(0, grid.num_bands) if request.passband is None else request.passband.bands(grid)
@@ -101,8 +97,7 @@ class _Sums:
         self.bin_power += spectrum.bin_power.sum(axis=0, dtype=np.float64) * (spectrum.unit * power_scale)
         self.chunks += len(chunks)
         self.support += detection.support[present].sum(axis=0)
-        self.edges += [shape.lower_edge[present].sum(), shape.upper_edge[present].sum()]
-        self.present += int(np.count_nonzero(present))
+        self.edges.append(np.column_stack([shape.lower_edge, shape.upper_edge])[present] * grid.bin_hz)
 
 
 def spectrum_view(
@@ -150,17 +145,18 @@ def spectrum_view(
     sums = _Sums(grid)
     for chunks, power_scale in reader:
         sums.add(chunks, power_scale, grid, request)
+    edges_hz = np.concatenate(sums.edges)
     density = sums.bin_power.reshape(grid.num_bands, -1) / sums.chunks / grid.bin_hz
     return SpectrumView(
         band_edges_hz=grid.band_edges_hz(),
         density_dbm_per_hz=_decibel(density.mean(axis=1)) + calibration_db,
         peak_density_dbm_per_hz=_decibel(density.max(axis=1)) + calibration_db,
         bin_hz=grid.bin_hz,
-        support_hz=_intervals(sums.support >= max(1.0, SUPPORT_SHARE * sums.present), grid),
-        edges_hz=_pair(sums.edges * grid.bin_hz / sums.present) if sums.present else None,
+        support_share=sums.support / max(1, len(edges_hz)),
+        edges_hz=edges_hz,
         noise_dbm_per_hz=figures.features["psd_dbm_per_hz"]["mean"],
         carrier_hz=figures.features["frequency_offset_hz"]["mean"],
-        passband_hz=_pair(limits) if limits is not None else None,
+        passband_hz=None if limits is None else (limits[0], limits[1]),
         figures=figures,
     )
 
@@ -168,16 +164,3 @@ def spectrum_view(
 def _decibel(power: NDArray[np.float64]) -> NDArray[np.float64]:
     result: NDArray[np.float64] = 10 * np.log10(np.where(power > 0, power, np.nan))
     return result
-
-
-def _intervals(marked: NDArray[np.bool_], grid: Grid) -> tuple[tuple[float, float], ...]:
-    bounds = np.flatnonzero(np.diff(np.concatenate([[False], marked, [False]])))
-    edges = grid.band_edges_hz()
-    return tuple(
-        (float(edges[start]), float(edges[stop])) for start, stop in zip(bounds[::2], bounds[1::2], strict=True)
-    )
-
-
-def _pair(values: ArrayLike) -> tuple[float, float]:
-    low, high = np.asarray(values, np.float64)
-    return float(low), float(high)

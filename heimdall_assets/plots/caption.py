@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -10,6 +11,9 @@ if TYPE_CHECKING:
     from heimdall_assets.plots.view import RecordingView
 
 SEPARATOR = " · "
+MOST_DIGITS = 7
+"""After the point."""
+
 PREFIXES = ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""))
 
 
@@ -19,12 +23,15 @@ def scale_of(value_hz: float) -> tuple[float, str]:
     return factor, f"{prefix}Hz"
 
 
-def frequency(value_hz: float) -> str:
-    """A measured frequency in its best unit, to five significant digits at the most."""
+def frequency(value_hz: float, deviation_hz: float = 0.0) -> str:
+    """A measured frequency in its best unit, with its standard deviation, to two digits of that."""
     factor, unit = scale_of(value_hz)
-    value = value_hz / factor
-    digits = 3 if abs(value) < 10 else 2 if abs(value) < 1000 and factor > 1 else 1
-    return f"{value:.{digits}f} {unit}"
+    value, deviation = value_hz / factor, deviation_hz / factor
+    if deviation <= 10.0**-MOST_DIGITS:
+        digits = 3 if abs(value) < 10 else 2 if abs(value) < 1000 and factor > 1 else 1
+        return f"{value:.{digits}f} {unit}"
+    digits = int(min(max(1 - math.floor(math.log10(deviation)), 0), MOST_DIGITS))
+    return f"{value:.{digits}f} ± {deviation:.{digits}f} {unit}"
 
 
 def spacing(value_hz: float) -> str:
@@ -78,7 +85,8 @@ def bandwidth_text(view: RecordingView) -> str:
 def line_text(view: RecordingView) -> str:
     """Offset of the carrier or of the centroid, or why there is none."""
     name = view.spectrum.figures.notes["frequency_offset_is"] or "carrier"
-    return _figure(view, "frequency_offset_hz", name, lambda value: f"at {frequency(value)}")
+    deviation = view.spectrum.figures.features["frequency_offset_hz"]["std"] or 0.0
+    return _figure(view, "frequency_offset_hz", name, lambda value: f"at {frequency(value, deviation)}")
 
 
 def remarks(view: RecordingView) -> list[str]:
@@ -97,7 +105,7 @@ def chunks_text(view: RecordingView) -> str:
 def share_text(view: RecordingView) -> str:
     """How much of the recording was looked at, where that is not all; else empty."""
     share = view.overview.share_read
-    return "" if share >= 1 else f", {share:.2g} of the samples looked at"
+    return "" if share >= 1 else f", {100 * share:.2g} % of the samples looked at"
 
 
 def center_text(view: RecordingView) -> str:

@@ -57,8 +57,8 @@ class Overview:
     sample_rate_hz : float
         Frequencies span half of it to either side of the centre frequency.
     density_dbm_per_hz : ndarray of float32, shape (frequencies, columns)
-        Power density, from the lowest frequency upwards, averaged over what was read of a column; NaN where it is 0
-        or not a number.
+        Power density, from the lowest frequency upwards, averaged over what was read of a column; minus infinity
+        where it is 0, NaN where samples are not finite.
     frame_samples : int
         Length of the transforms, Hann-windowed.
     least, rms, largest : ndarray, shape (columns,)
@@ -130,7 +130,7 @@ def overview_of(
                 count += inside.size
             num_read += count
             decibel = 10 * np.log10(fft.fftshift(sums) / (frames * scale)) + calibration_db
-            density[:, column] = np.where(np.isfinite(decibel), decibel, np.nan)
+            density[:, column] = np.where(decibel < np.inf, decibel, np.nan)
             if np.isfinite(squares):
                 least[column], power[column], largest[column] = np.sqrt(low), squares / count, np.sqrt(high)
     reference = float(np.sqrt(np.nanmean(power))) if np.isfinite(power).any() else 0.0

@@ -23,12 +23,18 @@ WIDTH_IN = 10.0
 PANEL_HEIGHT_IN = 3.2
 TITLE_LETTERS = 125
 LEGEND_LETTERS = 30
+MAX_EDGES = 25
+"""Chunks whose edges are drawn."""
+
 MAX_POINTS = 1500
 """Of a line; a spectrum of more bands is drawn by mean and largest of neighbouring ones."""
 
 COLOR_MAP = "viridis"
 BELOW_NOISE_DB = 8.0
 LEAST_RANGE_DB = 20.0
+MOST_RANGE_DB = 120.0
+SUPPORT_LEVELS = 4
+"""Shades of the support, from bands that hold signal in a few of the chunks to those that do in all."""
 
 
 def recording_figure(view: RecordingView, *, dark: bool = False) -> Figure:
@@ -102,9 +108,7 @@ def draw_spectrum(axes: Axes, view: RecordingView, theme: Theme) -> None:
         middles, peak, color=theme.faint, linewidth=0.8, label=f"strongest bin ({caption.spacing(spectrum.bin_hz)})"
     )
     axes.plot(middles, mean, color=theme.line, linewidth=1.1, label=f"mean of a band ({caption.spacing(band_hz)})")
-    for number, (low, high) in enumerate(spectrum.support_hz):
-        label = "detected support" if number == 0 else None
-        axes.axvspan(low / factor, high / factor, color=theme.support, alpha=theme.shade, linewidth=0, label=label)
+    _shade_support(axes, spectrum, theme, factor)
     label = _folded(caption.noise_text(view))
     if spectrum.noise_dbm_per_hz is None:
         axes.plot([], [], " ", label=label)
@@ -114,16 +118,16 @@ def draw_spectrum(axes: Axes, view: RecordingView, theme: Theme) -> None:
             limits, [spectrum.noise_dbm_per_hz] * 2, color=theme.noise, linestyle="--", linewidth=1.4, label=label
         )
     label = _folded(caption.bandwidth_text(view))
-    if spectrum.edges_hz is None:
+    chunks = np.unique(np.linspace(0, len(spectrum.edges_hz) - 1, MAX_EDGES).round().astype(int))
+    for edge_hz in spectrum.edges_hz[chunks].ravel() if len(spectrum.edges_hz) else ():
+        axes.axvline(edge_hz / factor, color=theme.edge, linewidth=1.1, zorder=1.6, label=label)
+        label = "_"  # one entry for all
+    if not len(spectrum.edges_hz):
         axes.plot([], [], " ", label=label)
-    else:
-        for number, edge_hz in enumerate(spectrum.edges_hz):
-            axes.axvline(
-                edge_hz / factor, color=theme.edge, linewidth=1.1, label=label if number == 0 else None, zorder=2.5
-            )
     if spectrum.carrier_hz is not None:
         label = _folded(caption.line_text(view))
-        axes.axvline(spectrum.carrier_hz / factor, color=theme.carrier, linestyle=":", linewidth=1.3, label=label)
+        position = spectrum.carrier_hz / factor
+        axes.axvline(position, color=theme.carrier, linestyle=":", linewidth=1.3, zorder=1.7, label=label)
     axes.set_xlim(-view.sample_rate_hz / 2 / factor, view.sample_rate_hz / 2 / factor)
     if spectrum.passband_hz is not None:
         _shade_outside(axes, view, theme, factor)
@@ -143,7 +147,7 @@ def draw_spectrogram(axes: Axes, view: RecordingView, theme: Theme) -> None:
     low, high = _color_limits(view)
     axes.set_facecolor(theme.page)
     image = axes.imshow(
-        np.ma.masked_invalid(density),
+        np.ma.masked_invalid(np.where(np.isneginf(density), low - 1, density)),  # no power at all is below the scale
         extent=(0.0, overview.duration_s, -half, half),
         origin="lower",
         aspect="auto",
@@ -181,9 +185,9 @@ def draw_envelope(axes: Axes, view: RecordingView, theme: Theme) -> None:
     )
     axes.plot(bounds, _closed(overview.rms), color=theme.line, linewidth=1.0, drawstyle="steps-post", label="rms")
     first, last = view.analysed_s
-    axes.axvspan(first, last, color=theme.support, alpha=theme.shade, linewidth=0, label="analysed chunks")
+    axes.axvspan(first, last, color=theme.support, alpha=theme.shade, linewidth=0, zorder=0.5, label="analysed chunks")
     axes.set_xlim(0, overview.duration_s)
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.1 * float(np.nanmax(overview.largest)))
     axes.set_xlabel("time from the start (s)")
     axes.set_ylabel("|x| / rms")
     theme.dress(axes, f"Envelope{caption.share_text(view)}")
@@ -229,6 +233,19 @@ def _thinned(
     return np.add.reduceat(middles, starts) / counts, decibel, np.fmax.reduceat(peak, starts)
 
 
+def _shade_support(axes: Axes, spectrum: SpectrumView, theme: Theme, factor: float) -> None:
+    levels = np.ceil(spectrum.support_share * SUPPORT_LEVELS)
+    starts = np.flatnonzero(np.diff(levels, prepend=0.0))
+    stops = np.append(starts, len(levels))[1:]
+    edges = spectrum.band_edges_hz / factor
+    if starts.size:
+        axes.fill([], [], color=theme.support, alpha=theme.shade, linewidth=0, label="detected support")
+    for start, stop in zip(starts, stops, strict=True):
+        if levels[start]:
+            opacity = theme.shade * levels[start] / SUPPORT_LEVELS
+            axes.axvspan(edges[start], edges[stop], color=theme.support, alpha=opacity, linewidth=0, zorder=0.5)
+
+
 def _shade_outside(axes: Axes, view: RecordingView, theme: Theme, factor: float) -> None:
     low, high = view.spectrum.passband_hz or (0.0, 0.0)
     left, right = axes.get_xlim()
@@ -244,9 +261,10 @@ def _shade_outside(axes: Axes, view: RecordingView, theme: Theme, factor: float)
 def _limit_density(axes: Axes, view: RecordingView, densities: NDArray[np.float64]) -> None:
     """Leave out what lies far below the noise: rounding outside of a receiver's filter would take half the axis."""
     lowest, highest = _range(densities)
+    lowest = max(lowest, highest - MOST_RANGE_DB)
     noise = view.spectrum.noise_dbm_per_hz
     if noise is not None:
-        lowest = max(lowest, noise - 25)
+        lowest = min(max(lowest, noise - 25), noise)
     margin = 0.05 * max(highest - lowest, LEAST_RANGE_DB)
     axes.set_ylim(lowest - margin, highest + margin)
 
@@ -254,6 +272,7 @@ def _limit_density(axes: Axes, view: RecordingView, densities: NDArray[np.float6
 def _color_limits(view: RecordingView) -> tuple[float, float]:
     """From below the noise, or from what is rarely undershot, to the strongest."""
     lowest, highest = _range(view.overview.density_dbm_per_hz, quantiles=(0.02, 0.9995))
+    lowest = max(lowest, highest - MOST_RANGE_DB)
     noise = view.spectrum.noise_dbm_per_hz
     if noise is not None:
         lowest = max(lowest, noise - BELOW_NOISE_DB)
