@@ -49,7 +49,7 @@ def signal(name: str, snr_db: float = 15.0) -> NDArray[np.complex128]:
     return with_snr(WAVEFORMS[name](rng, LENGTH, RATE_HZ), snr_db, rng)
 
 
-def view(samples: NDArray[np.complex128], folder: Path, **options: object) -> RecordingView:
+def view(samples: NDArray[np.complexfloating], folder: Path, **options: object) -> RecordingView:
     np.save(folder / "x.npy", samples.astype(np.complex64))
     with open_iq(folder / "x.npy", sample_rate_hz=RATE_HZ, center_frequency_hz=145.5e6) as recording:
         arguments = {"name": "x.npy", "sample_rate_hz": RATE_HZ, "chunk_duration_ms": 50.0, **options}
@@ -81,7 +81,7 @@ def test_the_lines_of_the_spectrum_stand_where_the_features_say(name: str, tmp_p
     assert np.asarray(position.get_xdata())[0] * 1000 == pytest.approx(features["frequency_offset_hz"]["mean"])
     green = [line for line in axes.get_lines() if line.get_color() == labelled(axes, "99 % bandwidth")[0].get_color()]
     edges_khz = np.array([np.asarray(line.get_xdata())[0] for line in green]).reshape(-1, 2)
-    assert len(edges_khz) == 5
+    assert len(edges_khz) == round(5 * (features["signal_present"]["mean"] or 0)) > 1
     assert 1000 * np.diff(edges_khz).mean() == pytest.approx(features["bandwidth_hz"]["mean"])
     low, high = axes.get_ylim()
     assert low < (features["psd_dbm_per_hz"]["mean"] or 0) < high
@@ -98,7 +98,7 @@ def test_axes_state_quantity_and_unit(tmp_path: Path) -> None:
     assert spectrogram.get_xlabel() == envelope.get_xlabel() == "time from the start (s)"
     assert spectrogram.get_ylabel() == "offset from 145.5 MHz\n(kHz)"
     assert spectrogram.get_title(loc="left") == "Spectrogram: Hann window of 256 samples, bins of 781 Hz"
-    assert spectrogram.images[0].get_extent() == [0, 0.25, -100, 100]
+    assert spectrogram.images[0].get_extent() == pytest.approx([0, 0.25, -100, 100])
     assert spectrogram.child_axes[0].get_ylabel() == "dBm/Hz"
     assert envelope.get_ylabel() == "|x| / rms"
 
@@ -157,9 +157,8 @@ def test_the_analysed_chunks_are_marked_where_they_are(tmp_path: Path) -> None:
     assert seen.analysed_s == pytest.approx((0.1, 0.2))
     (axes,) = envelope_figure(seen).axes
     (span,) = (patch for patch in axes.patches if patch.get_label() == "analysed chunks")
-    corners = span.get_path().vertices if not hasattr(span, "get_x") else None
-    assert corners is None
-    assert (span.get_x(), span.get_width()) == pytest.approx((0.1, 0.1))
+    box = span.get_path().get_extents(span.get_patch_transform())
+    assert (box.x0, box.x1) == pytest.approx((0.1, 0.2))
     assert caption.chunks_text(seen) == "2 chunks of 50 ms, 0.1 s to 0.2 s"
 
 
@@ -195,14 +194,16 @@ def test_what_cannot_be_measured_cannot_be_drawn(tmp_path: Path) -> None:
         view(np.zeros(5000, complex), tmp_path)
 
 
-def test_a_recording_of_1024_samples_is_drawn_as_one_chunk(tmp_path: Path) -> None:
-    seen = view(signal("cw")[:1024], tmp_path)
+def test_a_recording_of_1024_samples_is_one_chunk_and_a_name_with_dollars_no_formula(tmp_path: Path) -> None:
+    seen = replace(view(signal("cw")[:1024], tmp_path), name="$\\frac{1}{0$.npy")
     assert "1 chunk of 5.12 ms" in caption.chunks_text(seen)
     assert recording_png(seen).startswith(PNG_MAGIC)
 
 
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-@pytest.mark.parametrize("name", IMAGES)
+@pytest.mark.parametrize(
+    ("name", "dark"),
+    [("spectrum", True), ("spectrogram", False), ("spectrogram", True), ("envelope", False), ("all", True)],
+)
 def test_every_picture_is_a_png_on_a_page_of_its_own_colour(name: str, dark: bool, tmp_path: Path) -> None:
     content = IMAGES[name](view(signal("qpsk"), tmp_path), dark=dark)
     assert content.startswith(PNG_MAGIC)
@@ -221,7 +222,8 @@ def test_no_text_overlaps_another(name: str, tmp_path: Path) -> None:
     legend = axes.get_legend()
     texts = [figure._suptitle, axes.xaxis.label, axes.yaxis.label, axes._left_title]  # type: ignore[attr-defined]
     texts += legend.get_texts() if legend else []
-    texts += [label for label in [*axes.get_xticklabels(), *axes.get_yticklabels()] if label.get_text()]
+    for axis, (low, high) in ((axes.xaxis, axes.get_xlim()), (axes.yaxis, axes.get_ylim())):
+        texts += [tick.label1 for tick in axis.get_major_ticks() if low <= tick.get_loc() <= high]
     boxes = [text.get_window_extent(renderer) for text in texts if text.get_visible()]
     inside = axes.get_window_extent(renderer)
     page = figure.bbox
@@ -234,15 +236,10 @@ def test_no_text_overlaps_another(name: str, tmp_path: Path) -> None:
         assert box.y1 <= page.y1
 
 
-def test_a_file_name_with_dollars_is_no_formula(tmp_path: Path) -> None:
-    seen = replace(view(signal("cw"), tmp_path), name="$\\frac{1}{0$.npy")
-    assert envelope_png(seen).startswith(PNG_MAGIC)
-
-
 def test_drawing_changes_nobodys_settings_and_several_threads_draw_the_same(tmp_path: Path) -> None:
     seen = view(signal("qpsk"), tmp_path)
     before = dict(mpl.rcParams)
-    expected = spectrum_png(seen)
-    with ThreadPoolExecutor(4) as pool:
-        assert set(pool.map(lambda _: spectrum_png(seen), range(6))) == {expected}
+    expected = envelope_png(seen)
+    with ThreadPoolExecutor(2) as pool:
+        assert set(pool.map(lambda _: envelope_png(seen), range(2))) == {expected}
     assert dict(mpl.rcParams) == before
