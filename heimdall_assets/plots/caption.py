@@ -40,6 +40,12 @@ def spacing(value_hz: float) -> str:
     return f"{value_hz / factor:.3g} {unit}"
 
 
+def seconds(value_s: float) -> str:
+    """A time to the millisecond, short ones to three significant digits."""
+    text = f"{value_s:.3f}".rstrip("0").rstrip(".") if value_s >= 0.1 else f"{value_s:.3g}"
+    return f"{text} s"
+
+
 def source_line(view: RecordingView) -> str:
     """Where and when, as far as it is known: centre frequency, time, format, rate, duration."""
     factor, unit = scale_of(view.sample_rate_hz)
@@ -47,7 +53,7 @@ def source_line(view: RecordingView) -> str:
         "centre frequency unknown" if view.center_frequency_hz is None else center_text(view),
         "start time unknown" if view.start_time is None else f"{view.start_time:%Y-%m-%d %H:%M:%S} UTC",
         f"{view.format}, {view.sample_rate_hz / factor:.6g} {unit[:-2]}S/s",
-        f"{view.overview.duration_s:.4g} s",
+        seconds(view.overview.duration_s),
     ]
     return SEPARATOR.join(parts)
 
@@ -57,24 +63,23 @@ def findings_line(view: RecordingView) -> str:
     notes = view.spectrum.figures.notes
     count = notes["num_chunks"]
     present = round((view.spectrum.figures.features["signal_present"]["mean"] or 0.0) * count)
-    return SEPARATOR.join(
-        [
-            f"signal present in {present} of {count} chunks" if present else f"no signal in {count} chunks",
-            _figure(view, "rssi_dbm", "power", lambda value: f"{value:.1f} dBm"),
-            *([snr_text(view)] if present else []),
-            *([bandwidth_text(view), line_text(view)] if present else []),
-        ]
-    )
+    power = _figure(view, "rssi_dbm", "power", lambda value: f"{value:.1f} dBm")
+    if not present:
+        return SEPARATOR.join([f"no signal in {_chunks(count)}", power])
+    decision = f"signal present in {present} of {_chunks(count)}"
+    return SEPARATOR.join([decision, power, snr_text(view), bandwidth_text(view), line_text(view)])
 
 
 def snr_text(view: RecordingView) -> str:
-    """SNR, or why there is none."""
-    return _figure(view, "snr_db", "SNR", lambda value: f"{value:.1f} dB")
+    """SNR, or why there is none; a lower bound where the noise floor is an upper one."""
+    word = "SNR at least" if view.spectrum.figures.notes["noise_floor_is_upper_bound"] else "SNR"
+    return _figure(view, "snr_db", word, lambda value: f"{value:.1f} dB")
 
 
 def noise_text(view: RecordingView) -> str:
-    """Power density of the noise, or why there is none."""
-    return _figure(view, "psd_dbm_per_hz", "noise", lambda value: f"{value:.1f} dBm/Hz")
+    """Power density of the noise, or its upper bound, or why there is none."""
+    word = "noise at most" if view.spectrum.figures.notes["noise_floor_is_upper_bound"] else "noise"
+    return _figure(view, "psd_dbm_per_hz", word, lambda value: f"{value:.1f} dBm/Hz")
 
 
 def bandwidth_text(view: RecordingView) -> str:
@@ -98,8 +103,7 @@ def chunks_text(view: RecordingView) -> str:
     """Which chunks were analysed."""
     notes = view.spectrum.figures.notes
     first, last = view.analysed_s
-    plural = "" if notes["num_chunks"] == 1 else "s"
-    return f"{notes['num_chunks']} chunk{plural} of {notes['chunk_duration_ms']:.4g} ms, {first:.4g} s to {last:.4g} s"
+    return f"{_chunks(notes['num_chunks'])} of {notes['chunk_duration_ms']:.4g} ms, {seconds(first)} to {seconds(last)}"
 
 
 def share_text(view: RecordingView) -> str:
@@ -119,6 +123,10 @@ def center_text(view: RecordingView) -> str:
 def passband_text(view: RecordingView) -> str:
     """What lies outside of the receiver's filter, and who says so."""
     return f"outside of the receiver's filter ({view.spectrum.figures.notes['passband_origin']})"
+
+
+def _chunks(count: int) -> str:
+    return f"{count} chunk{'' if count == 1 else 's'}"
 
 
 def _figure(view: RecordingView, name: str, word: str, text: Callable[[float], str]) -> str:

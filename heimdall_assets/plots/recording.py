@@ -6,6 +6,7 @@ import textwrap
 from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib.font_manager import FontProperties, findfont, get_font
 
 from heimdall_assets.plots import caption
 from heimdall_assets.plots.canvas import png, sheet
@@ -202,11 +203,15 @@ def _panel(*, dark: bool) -> tuple[Figure, Axes, Theme]:
 
 
 def _title(figure: Figure, view: RecordingView, theme: Theme) -> None:
-    lines = [caption.source_line(view), caption.findings_line(view), *caption.remarks(view)]
+    lines = [_drawable(view.name), caption.source_line(view), caption.findings_line(view), *caption.remarks(view)]
     folded = [part for line in lines for part in textwrap.wrap(line, TITLE_LETTERS)]
-    figure.suptitle(
-        "\n".join([view.name, *folded]), x=0.01, ha="left", fontsize=TEXT_SIZE, color=theme.ink, parse_math=False
-    )
+    figure.suptitle("\n".join(folded), x=0.01, ha="left", fontsize=TEXT_SIZE, color=theme.ink, parse_math=False)
+
+
+def _drawable(text: str) -> str:
+    """The text with a question mark for every letter that the font lacks; matplotlib would warn of each."""
+    font = get_font(findfont(FontProperties()))
+    return "".join(letter if letter.isspace() or font.get_char_index(ord(letter)) else "?" for letter in text)
 
 
 def _folded(text: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from heimdall_assets.plots.caption import frequency, scale_of, spacing
+from heimdall_assets.plots.caption import frequency, scale_of, seconds, spacing
 
 
 @pytest.mark.parametrize(
@@ -38,3 +38,11 @@ def test_a_measured_frequency_has_the_digits_that_its_deviation_leaves(
 @pytest.mark.parametrize(("value_hz", "expected"), [(5.0, "5 Hz"), (390.625, "391 Hz"), (4687.5, "4.69 kHz")])
 def test_a_set_frequency_has_three_digits(value_hz: float, expected: str) -> None:
     assert spacing(value_hz) == expected
+
+
+@pytest.mark.parametrize(
+    ("value_s", "expected"),
+    [(0.0, "0 s"), (0.99990, "1 s"), (29.4849, "29.485 s"), (100.0, "100 s"), (5.12e-6, "5.12e-06 s")],
+)
+def test_a_time_has_milliseconds_or_three_digits(value_s: float, expected: str) -> None:
+    assert seconds(value_s) == expected

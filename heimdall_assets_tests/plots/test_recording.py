@@ -16,7 +16,7 @@ import pytest
 from heimdall_assets.dsp import analyze
 from heimdall_assets.errors import AllZero, BadParameter, TooShort
 from heimdall_assets.iq import open_iq
-from heimdall_assets.plots import caption
+from heimdall_assets.plots import canvas, caption
 from heimdall_assets.plots.recording import (
     envelope_figure,
     envelope_png,
@@ -145,6 +145,13 @@ def test_an_estimated_filter_is_hatched_on_both_sides_and_the_floor_ends_there(t
     assert tuple(limits_hz) == pytest.approx(seen.spectrum.passband_hz)
 
 
+def test_a_floor_that_is_a_skirt_is_called_a_bound(tmp_path: Path) -> None:
+    seen = view(signal("ofdm", 35), tmp_path)
+    assert seen.spectrum.figures.notes["noise_floor_is_upper_bound"]
+    assert caption.noise_text(seen).startswith("noise at most -")
+    assert caption.snr_text(seen).startswith("SNR at least ")
+
+
 def test_clipping_is_said(tmp_path: Path) -> None:
     samples = signal("qpsk", 30)
     limit = 0.7 * float(np.abs(samples.real).max())
@@ -194,10 +201,13 @@ def test_what_cannot_be_measured_cannot_be_drawn(tmp_path: Path) -> None:
         view(np.zeros(5000, complex), tmp_path)
 
 
-def test_a_recording_of_1024_samples_is_one_chunk_and_a_name_with_dollars_no_formula(tmp_path: Path) -> None:
-    seen = replace(view(signal("cw")[:1024], tmp_path), name="$\\frac{1}{0$.npy")
-    assert "1 chunk of 5.12 ms" in caption.chunks_text(seen)
-    assert recording_png(seen).startswith(PNG_MAGIC)
+def test_a_recording_of_1024_samples_is_one_chunk_and_its_name_may_hold_anything(tmp_path: Path) -> None:
+    seen = replace(view(signal("cw")[:1024], tmp_path), name="$\\frac{1}{0$\n\u9332\U0001f4fb\x01Zürich" + 200 * "x")
+    assert caption.chunks_text(seen) == "1 chunk of 5.12 ms, 0 s to 0.00512 s"
+    figure = recording_figure(seen)
+    assert canvas.png(figure).startswith(PNG_MAGIC)  # and matplotlib warns of no letter: warnings are errors here
+    assert title_of(figure).splitlines()[0].startswith("$\\frac{1}{0$ ???Zürichxxx")
+    assert max(map(len, title_of(figure).splitlines())) <= 125
 
 
 @pytest.mark.parametrize(
