@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from heimdall_assets.errors import LocationRefused, RecordingError, StoreUnavailable
-from heimdall_assets.iq.locations import resolve_location, url_scheme
+from heimdall_assets.iq.locations import resolve_location
+from heimdall_assets.iq.urls import url_scheme
 
 
 @pytest.fixture
@@ -111,7 +112,7 @@ def test_a_link_into_an_extra_root_is_followed(root: Path, tmp_path: Path) -> No
 
 @pytest.mark.parametrize(
     "location",
-    ["file:///etc/passwd", "FILE:/etc/passwd", "file:x", "s3://bucket/key", "S3://b/k", "https://host/x.npy",
+    ["s3://bucket/key", "S3://b/k", "https://host/x.npy",
      "gs://b/k", "http:x", "data:,x", "C:/x.npy", "memory://x", "a+b://x"],
 )  # fmt: skip
 def test_a_url_of_a_scheme_that_is_not_served_is_refused_by_name(root: Path, location: str) -> None:
@@ -139,9 +140,30 @@ def test_texts_that_are_no_honest_location_are_refused(root: Path, location: str
         resolve_location(location, root)
 
 
-def test_a_root_that_is_a_url_is_unavailable_for_relative_locations(root: Path) -> None:
-    with pytest.raises(StoreUnavailable, match=r"'rx\.npy' is relative to s3://heimdall-raw-iq, but only folders"):
+def test_a_root_that_is_a_url_leads_to_no_path(root: Path) -> None:
+    with pytest.raises(StoreUnavailable, match=r"'rx\.npy' is relative to s3://heimdall-raw-iq, which is no folder"):
         resolve_location("rx.npy", "s3://heimdall-raw-iq")
+
+
+def test_a_file_url_is_the_absolute_path_in_it_and_held_to_the_same_folders(root: Path, tmp_path: Path) -> None:
+    inside = root / "session" / "rx.npy"
+    for scheme in ("file", "FILE"):
+        assert resolve_location(f"{scheme}://{inside}", root) == inside.resolve()
+    for elsewhere in ("file:///etc/passwd", f"file://{root}/../secret.npy"):
+        with pytest.raises(LocationRefused, match="outside"):
+            resolve_location(elsewhere, root)
+    for odd in ("file:x", "FILE:/etc/passwd", f"file://localhost{inside}", f"file:///{inside}", "file://"):
+        with pytest.raises(LocationRefused, match="a file URL is file:// and an absolute path"):
+            resolve_location(odd, root)
+    for trick in ("%2e%2e/secret.npy", "session/rx.npy?x", "session/rx.npy#x"):
+        with pytest.raises(LocationRefused, match="it holds '[%?#]'"):
+            resolve_location(f"file://{root}/{trick}", root)
+
+
+def test_a_chain_of_urls_is_no_location(root: Path) -> None:
+    for location in ("zip://rx.npy::/etc/x.zip", "simplecache::s3://b/k", "a::b", "rx.npy::" + str(root)):
+        with pytest.raises(LocationRefused, match="chains URLs|not served"):
+            resolve_location(location, root)
 
 
 def test_a_root_that_is_not_there_is_a_store_that_may_come_back(root: Path) -> None:
