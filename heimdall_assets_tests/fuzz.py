@@ -45,6 +45,8 @@ SILENCE_SECONDS = 60
 """A child that says nothing for so long hangs where no alarm reaches it."""
 EXTRA_MEMORY_BYTES = 256 * 1024**2
 """Address space beyond that of the process at rest; files are of some kB, bombs ask for 300 MB and more."""
+MOST_DEATHS = 10
+"""After so many dead children the rest is not tried: something is wrong with all of them."""
 MOST_SAMPLES = 1_000_000
 MOST_ANALYSED = 20_000
 MAX_BYTES = 2**32
@@ -130,7 +132,8 @@ def _work(seed: int, first: int, mutations: int) -> None:
                 signal.setitimer(signal.ITIMER_REAL, 0)
             seconds = time.perf_counter() - began
             line = {"number": number, "case": damaged.name, "outcome": word, "seconds": round(seconds, 4)}
-            print(json.dumps(line), flush=True)
+            sys.stdout.write(json.dumps(line) + "\n")
+            sys.stdout.flush()
             memory().store.clear()
             for name in damaged.specimen.files:
                 (folder / name).unlink(missing_ok=True)
@@ -151,8 +154,8 @@ def _alarm(number: int, frame: FrameType | None) -> None:
 
 def _results(seed: int, first: int, mutations: int) -> Iterator[dict[str, object]]:
     """Lines of the children; one that died is counted against its mutation and followed by another child."""
-    end = first + mutations
-    while first < end:
+    end, deaths = first + mutations, 0
+    while first < end and deaths < MOST_DEATHS:
         command = [sys.executable, "-m", "heimdall_assets_tests.fuzz", "--worker", "--seed", str(seed),
                    "--first", str(first), "--mutations", str(end - first)]  # fmt: skip
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, bufsize=1) as child:
@@ -172,6 +175,7 @@ def _results(seed: int, first: int, mutations: int) -> Iterator[dict[str, object
         if first < end:
             yield {"number": first, "case": "the process", "outcome": word, "seconds": 0.0}
             first += 1
+            deaths += 1
 
 
 def main() -> int:
@@ -194,7 +198,7 @@ def main() -> int:
         outcomes[word] += 1
         slowest = max(slowest, float(str(result["seconds"])))
         if word in BAD:
-            print(f"mutation {result['number']} of seed {options.seed}, {result['case']}: {word}", file=sys.stderr)
+            sys.stderr.write(f"mutation {result['number']} of seed {options.seed}, {result['case']}: {word}\n")
     report = {
         "mutations": sum(outcomes.values()),
         "seed": options.seed,
@@ -203,11 +207,8 @@ def main() -> int:
         "slowest_seconds": slowest,
         "seconds": round(time.monotonic() - began, 1),
     }
-    if options.json:
-        print(json.dumps(report))
-    else:
-        for key, value in report.items():
-            print(f"{key:16} {value}")
+    lines = [json.dumps(report)] if options.json else [f"{key:16} {value}" for key, value in report.items()]
+    sys.stdout.write("\n".join(lines) + "\n")
     return 1 if any(report[word] for word in BAD) else 0
 
 

@@ -106,6 +106,8 @@ def store_url(location: str, root: str | os.PathLike[str], extra_roots: Iterable
         if relative.is_absolute() or not urls.is_url(base):
             return None
         return _in_store(base, str(relative), location)
+    if "::" in location:
+        raise LocationRefused(f"{location!r} is refused: it holds '::', which chains URLs")
     stores = [entry for entry in (base, *extra_roots) if urls.is_url(entry)]
     for entry in stores:
         inside = urls.below(location, entry)

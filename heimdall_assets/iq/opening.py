@@ -161,6 +161,8 @@ def open_source(place: str | os.PathLike[str], max_bytes: int | None = None) -> 
     if not isinstance(place, str) or not urls.is_url(place):
         return LocalFile(Path(place), max_bytes)
     scheme = urls.url_scheme(place)
+    if scheme is not None and len(scheme) == 1:
+        return LocalFile(Path(place), max_bytes)  # the letter of a drive, or a file called so
     if scheme is not None and "://" not in place:
         raise LocationRefused(f"{place!r} is refused: {scheme}: locations are not served")
     if scheme == "file":

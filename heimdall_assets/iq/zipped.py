@@ -70,7 +70,8 @@ class ZipArchive:
 
     def names(self) -> list[str]:
         """Names of the members that are files."""
-        return [entry.filename for entry in self.entries if not entry.is_dir()]
+        # An entry whose name begins with a NUL has none, and makes is_dir fail.
+        return [entry.filename for entry in self.entries if entry.filename and not entry.is_dir()]
 
     def open(self, name: str, max_bytes: int | None = None) -> ZipMember:
         """Open a member.

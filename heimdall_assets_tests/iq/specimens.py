@@ -17,6 +17,7 @@ from heimdall_assets_tests.iq import builders
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+    from typing import Any
 
     from numpy.typing import NDArray
 
@@ -125,14 +126,9 @@ def _sigmf() -> Iterator[Specimen]:
     meta = builders.sigmf_meta({"core:datatype": "ci16_le", "core:sample_rate": 48_000}, frequency=7e6)
     inside = {"rx/rx.sigmf-meta": meta, "rx/rx.sigmf-data": raw}
     tar = builders.tar(inside)
-    archives = {
-        "sigmf": tar,
-        "sigmf.gz": gzip.compress(tar),
-        "sigmf.xz": lzma.compress(tar),
-        "sigmf.zip": zipped(inside),
-    }
-    for suffix, whole_archive in archives.items():
-        yield Specimen(suffix, "sigmf", f"rx.{suffix}", {f"rx.{suffix}": whole_archive}, samples)
+    archives = {"": tar, ".gz": gzip.compress(tar), ".xz": lzma.compress(tar), ".zip": zipped(inside)}
+    for suffix, packed in archives.items():
+        yield Specimen(f"sigmf{suffix}", "sigmf", f"rx.sigmf{suffix}", {f"rx.sigmf{suffix}": packed}, samples)
 
 
 def zipped(files: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
@@ -166,7 +162,7 @@ def placed(specimen: Specimen, place: str, folder: Path) -> str:
     return f"zip://session/{specimen.opened}::{folder / 'all.zip'}"
 
 
-def memory():  # type: ignore[no-untyped-def]  # fsspec has no types
+def memory() -> Any:
     """Fsspec's file system in memory."""
     import fsspec  # type: ignore[import-untyped]  # noqa: PLC0415  # tests of other rooms import the builders only
 

@@ -52,9 +52,16 @@ def test_header_and_name_say_the_same_at_every_place(place: str, tmp_path: Path)
     assert (sigmf.sample_rate_hz, sigmf.center_frequency_hz) == (48_000.0, 7e6)
 
 
-@pytest.mark.parametrize(("root", "place"), [("{folder}", "path"), ("file://{folder}", "path"),
-                                             ("memory://iq/session", "memory"), ("zip://session::{folder}/all.zip",
-                                             "zip-deflated"), ("zip://session/::memory://iq/all.zip", "zip-in-memory")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("root", "place"),
+    [
+        ("{folder}", "path"),
+        ("file://{folder}", "path"),
+        ("memory://iq/session", "memory"),
+        ("zip://session::{folder}/all.zip", "zip-deflated"),
+        ("zip://session/::memory://iq/all.zip", "zip-in-memory"),
+    ],
+)
 def test_a_location_is_read_below_a_root_of_every_kind(root: str, place: str, tmp_path: Path) -> None:
     settings = load_settings(iq_root=root.format(folder=tmp_path))
     for specimen in (SPECIMENS[0], SPECIMENS[-1], next(each for each in SPECIMENS if each.name == "sigmf-ci8")):

@@ -123,10 +123,17 @@ def test_an_unknown_hint_is_a_programming_error(path: Path) -> None:
         open_iq(path, rate=5)  # type: ignore[call-arg]  # on purpose
 
 
-@pytest.mark.parametrize("url", ["file:rx.npy", "C:rx.npy", "data:,abc", "s3:bucket/rx.npy"])
+@pytest.mark.parametrize("url", ["file:rx.npy", "data:,abc", "s3:bucket/rx.npy"])
 def test_what_is_no_whole_url_is_refused_by_name(url: str) -> None:
     with pytest.raises(LocationRefused, match=f"'{url}' is refused: .*: locations are not served"):
         open_iq(url)
+
+
+def test_a_file_may_be_called_like_a_drive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    VALUES.tofile("a:b.cf32")
+    with open_iq("a:b.cf32") as recording:
+        assert recording.num_samples == 1000
 
 
 def test_a_file_url_is_its_path(path: Path) -> None:
