@@ -50,6 +50,7 @@ MOST_DEATHS = 10
 MOST_SAMPLES = 1_000_000
 MOST_ANALYSED = 20_000
 MAX_BYTES = 2**32
+WORKER = (sys.executable, "-m", "heimdall_assets_tests.fuzz", "--worker")
 BAD = ("crashes", "hangs", "over_memory", "inconsistent")
 
 
@@ -103,6 +104,26 @@ def _lacked_memory(error: BaseException | None) -> bool:
     return False
 
 
+def judged(url: str, with_features: bool) -> tuple[str, float]:
+    """The outcome of one recording, what must not happen included, and the seconds that it took."""
+    began = time.perf_counter()
+    previous = signal.signal(signal.SIGALRM, _alarm)
+    signal.setitimer(signal.ITIMER_REAL, MUTATION_SECONDS)
+    try:
+        word = outcome(url, with_features)
+    except Hang:
+        word = "hangs"
+    except MemoryError:
+        word = "over_memory"
+    except Exception:  # noqa: BLE001  # what is being looked for
+        word = "crashes"
+        traceback.print_exc()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+    return word, time.perf_counter() - began
+
+
 def _work(seed: int, first: int, mutations: int) -> None:
     """The child: a line of JSON a mutation on standard output."""
     bombs()
@@ -111,26 +132,12 @@ def _work(seed: int, first: int, mutations: int) -> None:
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     limit = pages * resource.getpagesize() + EXTRA_MEMORY_BYTES
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-    signal.signal(signal.SIGALRM, _alarm)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         for number in range(first, first + mutations):
             damaged = case(random.Random(f"{seed}:{number}"))  # repeatable, not secret
             url = place(damaged, folder)
-            began = time.perf_counter()
-            signal.setitimer(signal.ITIMER_REAL, MUTATION_SECONDS)
-            try:
-                word = outcome(url, with_features=number % 10 == 0)
-            except Hang:
-                word = "hangs"
-            except MemoryError:
-                word = "over_memory"
-            except Exception:  # noqa: BLE001  # what is being looked for
-                word = "crashes"
-                traceback.print_exc()
-            finally:
-                signal.setitimer(signal.ITIMER_REAL, 0)
-            seconds = time.perf_counter() - began
+            word, seconds = judged(url, with_features=number % 10 == 0)
             line = {"number": number, "case": damaged.name, "outcome": word, "seconds": round(seconds, 4)}
             sys.stdout.write(json.dumps(line) + "\n")
             sys.stdout.flush()
@@ -152,12 +159,11 @@ def _alarm(number: int, frame: FrameType | None) -> None:
     raise Hang
 
 
-def _results(seed: int, first: int, mutations: int) -> Iterator[dict[str, object]]:
+def results(seed: int, first: int, mutations: int) -> Iterator[dict[str, object]]:
     """Lines of the children; one that died is counted against its mutation and followed by another child."""
     end, deaths = first + mutations, 0
     while first < end and deaths < MOST_DEATHS:
-        command = [sys.executable, "-m", "heimdall_assets_tests.fuzz", "--worker", "--seed", str(seed),
-                   "--first", str(first), "--mutations", str(end - first)]  # fmt: skip
+        command = [*WORKER, "--seed", str(seed), "--first", str(first), "--mutations", str(end - first)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, bufsize=1) as child:
             word = "crashes"
             assert child.stdout is not None
@@ -193,7 +199,7 @@ def main() -> int:
     began = time.monotonic()
     outcomes: Counter[str] = Counter()
     slowest = 0.0
-    for result in _results(options.seed, options.first, options.mutations):
+    for result in results(options.seed, options.first, options.mutations):
         word = str(result["outcome"])
         outcomes[word] += 1
         slowest = max(slowest, float(str(result["seconds"])))

@@ -129,7 +129,7 @@ def _in_store(root: str, inside: str, location: str) -> str:
         raise LocationRefused(f"{location!r} is refused: it holds '..', which stores do not have")
     if not path.parts:
         raise LocationRefused(f"{location!r} is refused: it names the root itself")
-    if urls.url_scheme(root) in WEB:
+    if urls.url_scheme(next(bit for bit in root.split("::") if "://" in bit)) in WEB:
         raise StoreUnavailable(
             f"{location!r} lies in {urls.shown(root)}: web servers, which may lead on to other hosts, are no roots"
         )

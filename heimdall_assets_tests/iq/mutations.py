@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 LENGTHS = (0, 1, 2, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 2**31 - 1, 2**31, 2**32 - 2, 2**32 - 1, 2**63 - 1, 2**64 - 1)
 HEADER_BYTES = 128
 BOMB_BYTES = 300_000_000
+PIECE = bytes(1_000_000)
 BOMB_SHARE = 0.004
-"""Bombs cost a second each, since some must be unpacked up to the limit before they can be told."""
+"""Bombs cost more than the others, since some must be unpacked up to the limit before they can be told."""
 
 
 @dataclass(frozen=True)
@@ -128,23 +129,23 @@ def case(rng: random.Random) -> Case:
 
 
 @cache
-def bombs(size: int = BOMB_BYTES) -> tuple[Case, ...]:
+def bombs() -> tuple[Case, ...]:
     """Archives that unpack to far more than they weigh, state false sizes, or hold one another."""
     meta = builders.sigmf_meta({"core:datatype": "cu8"})
-    head = builders.tar({"rx.sigmf-meta": meta})[: 512 + len(meta) + -len(meta) % 512] + _tar_header(size)
-    deflated = _packed(zlib.compressobj(9, zlib.DEFLATED, -15), b"", size)
-    made = {f"{word} zip": zip_by_hand([("rx.cu8", deflated, claimed, 0)])
-            for word, claimed in {"honest": size, "small": 4096, "large": 2**32 - 2}.items()}  # fmt: skip
-    made["overlapping zip"] = zip_by_hand([("rx.cu8", deflated, size, 0)], repeats=8000)
+    head = builders.tar({"rx.sigmf-meta": meta})[: 512 + len(meta) + -len(meta) % 512] + _tar_header(BOMB_BYTES)
+    deflated = _deflated_zeros()
+    made = {f"{word} zip": zip_by_hand([("rx.cu8", deflated, stated, 0)])
+            for word, stated in {"honest": BOMB_BYTES, "small": 4096, "large": 2**32 - 2}.items()}  # fmt: skip
+    made["overlapping zip"] = zip_by_hand([("rx.cu8", deflated, BOMB_BYTES, 0)], repeats=8000)
     made["nested zip"] = zipped({"rx.cu8": made["honest zip"]})
     cases = [
         Case(f"bomb: {name}", Specimen(name, "cu8", "rx.cu8", {"all.zip": content}, SPECIMENS[0].samples), "zip-path")
         for name, content in made.items()
     ]
     packed = {
-        "rx.sigmf.gz": _packed(zlib.compressobj(9, zlib.DEFLATED, 31), head, size),
-        "rx.sigmf.xz": _packed(lzma.LZMACompressor(preset=0), head, size),
-        "rx.sigmf.zip": zip_by_hand([("rx.sigmf-meta", deflated, 4096, 0), ("rx.sigmf-data", deflated, size, 0)]),
+        "rx.sigmf.gz": gzip.compress(head) + gzip.compress(PIECE) * (BOMB_BYTES // len(PIECE)),
+        "rx.sigmf.xz": lzma.compress(head) + lzma.compress(PIECE) * (BOMB_BYTES // len(PIECE)),
+        "rx.sigmf.zip": zip_by_hand([("rx.sigmf-meta", deflated, 4096, 0), ("rx.sigmf-data", deflated, BOMB_BYTES, 0)]),
     }
     cases += [
         Case(f"bomb: {name}", Specimen(name, "sigmf", name, {name: content}, SPECIMENS[0].samples), "path")
@@ -153,11 +154,11 @@ def bombs(size: int = BOMB_BYTES) -> tuple[Case, ...]:
     return tuple(cases)
 
 
-def _packed(packer: zlib._Compress | lzma.LZMACompressor, head: bytes, size: int) -> bytes:
-    """Some bytes and zeros, compressed in pieces."""
-    piece = bytes(1_000_000)
-    made = [packer.compress(head), *(packer.compress(piece) for _ in range(size // len(piece)))]
-    return b"".join([*made, packer.flush()])
+def _deflated_zeros() -> bytes:
+    """BOMB_BYTES zeros as raw deflate: after a full flush every piece is packed to the same bytes."""
+    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+    block = packer.compress(PIECE) + packer.flush(zlib.Z_FULL_FLUSH)
+    return block * (BOMB_BYTES // len(PIECE)) + packer.flush()
 
 
 def _tar_header(size: int) -> bytes:

@@ -222,7 +222,7 @@ def test_tricks_are_refused_in_relative_and_absolute_locations(trick: str) -> No
             store_url(location, STORE)
 
 
-@pytest.mark.parametrize("root", ["https://iq.example.org/all", "http://user:secret@10.0.0.1/"])
+@pytest.mark.parametrize("root", ["https://iq.example.org/all", "http://u:secret@10.0.0.1/", "simplecache::https://x"])
 def test_a_web_server_is_no_root_since_it_may_lead_on(root: str) -> None:
     with pytest.raises(StoreUnavailable, match="web servers, which may lead on to other hosts") as caught:
         store_url("rx.npy", root)
