@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ import pytest
 
 from heimdall_assets.errors import StoreUnavailable
 from heimdall_assets_tests import fuzz
+from heimdall_assets_tests.iq.mutations import case
 
 
 def report_of(*options: str) -> dict[str, Any]:
