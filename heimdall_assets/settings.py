@@ -21,6 +21,8 @@ from heimdall_assets.errors import SettingError
 PREFIX = "HEIMDALL_"
 
 YEAR_S = 365 * 86_400
+ROOT = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^:/]*(?::\d+(?=[/:]|$))?[^:]*|[^:]+")
+"""One of several roots between colons: a URL, perhaps with a port, or a folder."""
 MOST_LOCK_TIMEOUT_S = 2_000_000
 """PostgreSQL counts lock_timeout in ms, in 31 bits."""
 
@@ -46,6 +48,15 @@ def _postgresql_url(value: str) -> str:
     if not separator or scheme.partition("+")[0] not in {"postgresql", "postgres"}:
         raise ValueError("a postgresql:// URL")
     return value
+
+
+def _folder_or_url(value: str) -> str:
+    """The folder that a ``file:`` URL names; everything else as it is."""
+    if not value.lower().startswith("file:"):
+        return value
+    if not value.lower().startswith("file:///"):
+        raise ValueError("a folder, file:// and an absolute path, or the URL of a store")
+    return value[len("file://") :]
 
 
 PostgresURL = Annotated[str, AfterValidator(_postgresql_url)]
@@ -76,7 +87,9 @@ class Settings(BaseSettings):
         "unset: HEIMDALL_HOME/iq, or s3://heimdall-raw-iq where HEIMDALL_DATABASE_URL is set",
     )
     iq_extra_roots: Annotated[tuple[str, ...], NoDecode] = Field(
-        default=(), description="More folders that absolute locations may lie in, separated by `:`"
+        default=(),
+        description="More folders and URLs that absolute locations may lie in, separated by `:`, "
+        "as in `/mnt/old:s3://archive/iq:/srv/iq`",
     )
     max_object_bytes: int = Field(
         default=4 * 1024**3, ge=1024, description="IQ objects larger than this are refused (too_large)"
@@ -135,7 +148,16 @@ class Settings(BaseSettings):
     @field_validator("iq_extra_roots", mode="before")
     @classmethod
     def _split_roots(cls, value: Any) -> Any:
-        return tuple(filter(None, value.split(os.pathsep))) if isinstance(value, str) else value
+        if not isinstance(value, str):
+            return value
+        # The colon separates, and stands in URLs; elsewhere than on POSIX the separator is another character.
+        entries = ROOT.findall(value) if os.pathsep == ":" else value.split(os.pathsep)
+        return tuple(_folder_or_url(entry) for entry in entries if entry)
+
+    @field_validator("iq_root", mode="after")
+    @classmethod
+    def _file_url_to_folder(cls, value: str | None) -> str | None:
+        return None if value is None else _folder_or_url(value)
 
     @field_validator("home", mode="after")
     @classmethod

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,11 +18,12 @@ from heimdall_assets.db.urls import heimdall_url
 from heimdall_assets.errors import DatabaseUnavailable, SettingError
 from heimdall_assets.extraction import extract_session
 from heimdall_assets.ingest import Ingested, ingest
+from heimdall_assets.iq import open_location
 from heimdall_assets_tests.iq.builders import components, kiwi, sigmf_meta, tar, wav
+from heimdall_assets_tests.iq.specimens import SPECIMENS, placed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from sqlalchemy.engine import Engine
 
@@ -355,6 +357,24 @@ def test_both_files_of_a_sigmf_pair_are_copied(
 ) -> None:
     only(ingest([write_sigmf(tmp_path)], engine, settings))
     assert {name.rpartition("/")[2] for name in files(factory.root)} == {"one.sigmf-meta", "one.sigmf-data"}
+
+
+def test_a_recording_of_every_format_is_copied_and_read_back_to_the_last_bit(
+    engine: Engine, factory: SessionFactory, settings: Settings, tmp_path: Path
+) -> None:
+    by_format = {specimen.name.partition("-")[0]: specimen for specimen in SPECIMENS}
+    assert {"npy", "wav", "kiwi", "sigmf", "sigmf.gz", "sigmf.xz", "sigmf.zip", "cf32", "cu8"} <= set(by_format)
+    for number, specimen in enumerate(by_format.values()):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        result = only(ingest([Path(placed(specimen, "path", folder))], engine, settings))
+        assert (result.is_new, result.warnings, result.error) == (True, (), None)
+        ((location, word),) = factory.rows(
+            "SELECT iq_data_location, iq_data_format FROM heimdall.measurements WHERE recording_session_id = :id",
+            id=result.session_id,
+        )
+        with open_location(location, settings, format=word) as recording:
+            assert recording.read(0, 1000).tobytes() == specimen.samples[:1000].tobytes()
 
 
 def test_a_link_in_the_root_that_leads_out_of_it_is_copied_like_any_file_outside(

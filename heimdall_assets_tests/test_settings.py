@@ -129,6 +129,22 @@ def test_more_roots_are_separated_like_paths(monkeypatch: pytest.MonkeyPatch) ->
     assert load_settings().iq_extra_roots == ("/srv/a", "/srv/b")
 
 
+def test_urls_among_more_roots_keep_their_colons(monkeypatch: pytest.MonkeyPatch) -> None:
+    value = "/srv/a:s3://old/iq:memory://x::file:///srv/b:https://host:8080/iq:https://host:90:c"
+    monkeypatch.setenv("HEIMDALL_IQ_EXTRA_ROOTS", value)
+    assert load_settings().iq_extra_roots == (
+        "/srv/a", "s3://old/iq", "memory://x", "/srv/b", "https://host:8080/iq", "https://host:90", "c"
+    )  # fmt: skip
+
+
+def test_a_file_url_as_root_is_its_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEIMDALL_IQ_ROOT", "file:///srv/iq")
+    assert load_settings().resolved_iq_root == "/srv/iq"
+    monkeypatch.setenv("HEIMDALL_IQ_ROOT", "file://iq")
+    with pytest.raises(SettingError, match=r"HEIMDALL_IQ_ROOT='file://iq' is not allowed: a folder, file:// and an"):
+        load_settings()
+
+
 @pytest.mark.parametrize(
     ("variable", "value", "allowed"),
     [

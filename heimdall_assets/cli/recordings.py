@@ -83,7 +83,7 @@ def _ingested_document(result: ingesting.Ingested) -> dict[str, Any]:
 
 
 def extract(
-    files: Annotated[list[Path], typer.Argument(help="Recordings of any format that is read.")],
+    files: Annotated[list[str], typer.Argument(help="Recordings of any format that is read: files or URLs.")],
     sample_rate_hz: Annotated[
         float | None, typer.Option(min=1e-3, max=1e12, help="For files that do not say it themselves.")
     ] = None,
@@ -100,7 +100,7 @@ def extract(
 ) -> None:
     """Compute the features of files, without a database.
 
-    Example: heimdall extract --json --sample-rate-hz 200000 recording.cf32
+    Example: heimdall extract --json --sample-rate-hz 200000 recording.cf32 zip://rx.wav::archive.zip
     """
     with reporting(as_json=as_json, debug=debug):
         settings = load_settings()
@@ -122,7 +122,7 @@ def extract(
             except SettingError:
                 raise
             except HeimdallError as error:
-                documents.append({"file": str(file), "error": {"reason": error.reason, "message": error.message}})
+                documents.append({"file": file, "error": {"reason": error.reason, "message": error.message}})
                 err.print(f"heimdall: {file}: {error.message}", markup=False, style="red")
         if as_json:
             print_json(documents)
@@ -145,7 +145,7 @@ def number_of_chunks(text: str | None, settings: Settings) -> int | None:
 
 
 def _extract_file(
-    file: Path,
+    file: str,
     settings: Settings,
     *,
     sample_rate_hz: float | None,
@@ -174,7 +174,7 @@ def _extract_file(
         )
         available = max(1, recording.num_samples // max(1, chunk_length))
         return {
-            "file": str(file),
+            "file": file,
             "format": recording.format,
             "sample_rate_hz": rate,
             "center_frequency_hz": recording.center_frequency_hz,

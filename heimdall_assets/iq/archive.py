@@ -1,4 +1,4 @@
-"""Members of an uncompressed tar archive, found without extracting and without trusting it.
+"""Members of a tar archive, found without extracting and without trusting it.
 
 Headers are parsed by the standard library's ``tarfile`` over a stream that refuses large reads: a header may claim
 any size for its extensions. Only regular files with harmless names are handed on; nothing is written anywhere.
@@ -6,13 +6,13 @@ any size for its extensions. Only regular files with harmless names are handed o
 
 from __future__ import annotations
 
-import io
 import tarfile
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from heimdall_assets.errors import MalformedRecording, TruncatedRecording
+from heimdall_assets.iq.stream import Stream
 
 if TYPE_CHECKING:
     from heimdall_assets.iq.sources import ByteSource
@@ -47,7 +47,7 @@ def members(source: ByteSource) -> list[Member]:
         A member reaches beyond the end of the file.
     """
     try:
-        with tarfile.open(fileobj=_Stream(source), mode="r:", errors="surrogateescape") as archive:
+        with tarfile.open(fileobj=Stream(source, MAX_READ_BYTES), mode="r:", errors="surrogateescape") as archive:
             return _members(source, archive)
     except (tarfile.TarError, ValueError, OverflowError, EOFError) as error:
         raise MalformedRecording(f"{source.name} is a damaged tar archive: {error}") from error
@@ -75,29 +75,3 @@ def _members(source: ByteSource, archive: tarfile.TarFile) -> list[Member]:
             )
         found.append(Member(entry.name, entry.offset_data, entry.size))
     raise MalformedRecording(f"{source.name} has more than {MAX_MEMBERS} members")
-
-
-class _Stream(io.RawIOBase):
-    """A byte source as the seekable stream that tarfile wants, for small reads only."""
-
-    def __init__(self, source: ByteSource) -> None:
-        self._source = source
-        self._at = 0
-
-    def tell(self) -> int:
-        return self._at
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        if whence != io.SEEK_SET or offset < 0:
-            raise ValueError(f"seek to {offset}")
-        self._at = offset
-        return offset
-
-    def read(self, count: int = -1) -> bytes:
-        available = max(0, self._source.size_bytes - self._at)
-        count = available if count < 0 else min(count, available)
-        if count > MAX_READ_BYTES:
-            raise ValueError(f"a header of {count} bytes")
-        content = self._source.read_at(self._at, count) if count else b""
-        self._at += count
-        return content

@@ -1,7 +1,8 @@
-"""From an ``iq_data_location`` to a path that may be opened.
+"""From an ``iq_data_location`` to a path, or the URL of an object, that may be opened.
 
 Locations come out of a database that other services write, so they are not trusted: a location never leads out of
-the folders that the operator named, whatever it is made of.
+the folders and stores that the operator named, whatever it is made of. Which host, bucket or archive is asked, and
+how, is said by the operator's root alone.
 """
 
 from __future__ import annotations
@@ -13,20 +14,14 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from heimdall_assets.errors import LocationRefused, StoreUnavailable
+from heimdall_assets.iq import urls
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://|(?P<bare>file|data|s3|https?|ftp|[A-Za-z]):", re.IGNORECASE)
-
-
-def url_scheme(location: str) -> str | None:
-    """Scheme of a URL (or the letter of a drive), lower case; None for a path.
-
-    ``file:`` and its like count without ``//`` too; other colons may stand in file names.
-    """
-    found = URL.match(location)
-    return (found["scheme"] or found["bare"]).lower() if found else None
+LITERAL = re.compile(r"[%?#\\]|::")
+"""What a store's client could take for something other than a part of a name."""
+WEB = {"http", "https"}
 
 
 def resolve_location(location: str, root: str | os.PathLike[str], extra_roots: Iterable[str] = ()) -> Path:
@@ -37,7 +32,7 @@ def resolve_location(location: str, root: str | os.PathLike[str], extra_roots: I
     location : str
         Relative to ``root``, or an absolute path inside of ``root`` or one of ``extra_roots``.
     root : str or path
-        Folder of relative locations (``HEIMDALL_IQ_ROOT``).
+        Folder of relative locations (``HEIMDALL_IQ_ROOT``); for URLs see :func:`store_url`.
     extra_roots : iterable of str
         More folders that absolute locations may lie in (``HEIMDALL_IQ_EXTRA_ROOTS``).
 
@@ -50,9 +45,9 @@ def resolve_location(location: str, root: str | os.PathLike[str], extra_roots: I
     ------
     LocationRefused
         ``..`` or a symbolic link leads out, the absolute path lies elsewhere, the text holds a backslash or
-        control characters, or it is a URL of a scheme that is not served.
+        control characters or ``::``, or it is a URL (``file:`` excepted).
     StoreUnavailable
-        The root of a relative location is a URL of a store that is not served, or no folder.
+        The root of a relative location is no folder.
     """
     path, roots = locate(location, root, extra_roots)
     return confine(path, roots, location)
@@ -62,14 +57,15 @@ def locate(
     location: str, root: str | os.PathLike[str], extra_roots: Iterable[str] = ()
 ) -> tuple[Path, tuple[Path, ...]]:
     """Path of a location before links are followed, and the folders, links resolved, that it has to lie in."""
+    if urls.url_scheme(location) == "file":
+        location = _literal(urls.file_path(location), location)
     relative = lexical_path(location)
-    # Object stores: a root, or an extra root, that is a URL will become a store here.
-    served = [folder for folder in (root, *extra_roots) if not url_scheme(os.fspath(folder))]
+    served = [folder for folder in (root, *extra_roots) if not urls.is_url(os.fspath(folder))]
     roots = tuple(Path(os.path.realpath(folder)) for folder in served)
     if relative.is_absolute():
         return Path(relative), roots
-    if not served or served[0] != root:
-        raise StoreUnavailable(f"{location!r} is relative to {root}, but only folders are served so far")
+    if urls.is_url(os.fspath(root)):
+        raise StoreUnavailable(f"{location!r} is relative to {urls.shown(os.fspath(root))}, which is no folder")
     try:
         reachable = roots[0].is_dir()
     except OSError as error:
@@ -79,16 +75,86 @@ def locate(
     return roots[0] / relative, roots
 
 
+def store_url(location: str, root: str | os.PathLike[str], extra_roots: Iterable[str] = ()) -> str | None:
+    """URL of the object that a location names in a store; None for one that names a file in a folder.
+
+    Parameters
+    ----------
+    location : str
+        Relative to ``root``, where that is a URL, or a URL inside of ``root`` or one of ``extra_roots``.
+    root : str or path
+        As of :func:`resolve_location`, or the URL of a store.
+    extra_roots : iterable of str
+        More folders and URLs.
+
+    Returns
+    -------
+    str or None
+        It begins with the root as the operator spelt it; only names of folders and an object are added.
+
+    Raises
+    ------
+    LocationRefused
+        It lies elsewhere, holds ``..``, a percent sign, a query or a chain, or its scheme is none of the roots'.
+    StoreUnavailable
+        The root is a web server, which could lead on to any other.
+    """
+    scheme = urls.url_scheme(location)
+    base = os.fspath(root)
+    if scheme is None:
+        relative = lexical_path(location)
+        if relative.is_absolute() or not urls.is_url(base):
+            return None
+        return _in_store(base, str(relative), location)
+    if "::" in location:
+        raise LocationRefused(f"{location!r} is refused: it holds '::', which chains URLs")
+    stores = [entry for entry in (base, *extra_roots) if urls.is_url(entry)]
+    for entry in stores:
+        inside = urls.below(location, entry)
+        if inside is not None:
+            return _in_store(entry, inside, location)
+    if scheme == "file":
+        return None
+    if scheme in {urls.url_scheme(entry) for entry in stores}:
+        raise LocationRefused(
+            f"{urls.shown(location)!a} is refused: it lies outside of the stores that IQ is read from"
+        )
+    raise LocationRefused(f"{urls.shown(location)!a} is refused: {scheme}: locations are not served")
+
+
+def _in_store(root: str, inside: str, location: str) -> str:
+    """URL of a name below a store's root."""
+    path = lexical_path(_literal(inside, location))
+    if ".." in path.parts:
+        raise LocationRefused(f"{location!r} is refused: it holds '..', which stores do not have")
+    if not path.parts:
+        raise LocationRefused(f"{location!r} is refused: it names the root itself")
+    if urls.url_scheme(next(bit for bit in root.split("::") if "://" in bit)) in WEB:
+        raise StoreUnavailable(
+            f"{location!r} lies in {urls.shown(root)}: web servers, which may lead on to other hosts, are no roots"
+        )
+    return urls.joined(root, path)
+
+
+def _literal(path: str, location: str) -> str:
+    """The path, if none of it could be taken for something other than names."""
+    found = LITERAL.search(path)
+    if found:
+        raise LocationRefused(f"{location!r} is refused: it holds {found[0]!r}")
+    return path
+
+
 def lexical_path(location: str) -> PurePosixPath:
     """Path that a location spells, refused by its text alone, before anything is asked of the file system."""
     if not location:
         raise LocationRefused("the IQ location is empty")
     if any(unicodedata.category(character) in {"Cc", "Cs"} for character in location):
         raise LocationRefused(f"{location!a} holds control characters")
-    scheme = url_scheme(location)
+    scheme = urls.url_scheme(location)
     if scheme is not None:
-        # Object stores: here a served scheme (s3, https) will lead to its store.
         raise LocationRefused(f"{location!r} is refused: {scheme}: locations are not served")
+    if "::" in location:
+        raise LocationRefused(f"{location!r} is refused: it holds '::', which chains URLs")
     if "\\" in location:
         raise LocationRefused(f"{location!r} is refused: it holds a backslash")
     if location.startswith("//"):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -28,6 +29,7 @@ FACTS = {
 }  # fmt: skip
 CAPTURE = {keys.SAMPLE_START_KEY, keys.FREQUENCY_KEY, keys.DATETIME_KEY, keys.HEADER_BYTES_KEY}
 """Fields of the recording, and of its first capture, that are looked at and checked."""
+DATATYPE = re.compile(r"[cr](?:[fiu]32|f64|[iu]16|[iu]8)(?:_[lb]e)?")
 MAX_DATETIME_CHARACTERS = 64
 
 
@@ -114,6 +116,9 @@ def _validator() -> Draft202012Validator:
 
 def _encoding(datatype: str, name: str) -> Encoding:
     """Encoding of a SigMF datatype such as cf32_le; the integers are scaled like those of raw files."""
+    # The schema's pattern is not anchored at the end, and the library fails in several ways over what it lets pass.
+    if not DATATYPE.fullmatch(datatype):
+        raise MalformedRecording(f"{name} states the datatype {datatype[:64]!r}, which SigMF does not have")
     info = dtype_info(datatype)
     if not info["is_complex"]:
         raise UnknownFormat(f"{name} describes real samples ({datatype}); IQ is complex")

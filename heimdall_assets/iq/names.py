@@ -7,8 +7,9 @@ from datetime import UTC, datetime
 
 # kiwirecorder: 20171127T104156Z_77500_DF0KL_iq.wav, the frequency in Hz
 KIWI = re.compile(r"^\d{8}T\d{6}Z_(?P<value>\d{1,11})_")
-# HDSDR, SDR# and SDRuno state the unit, as in HDSDR_20130406_142040Z_7050kHz_RF.wav
-WITH_UNIT = re.compile(r"(?:^|_)(?P<value>\d{1,11}(?:\.\d{1,9})?)(?P<prefix>[kMG]?)Hz(?=[_.-]|$)", re.IGNORECASE)
+# HDSDR, SDR#, SDR++ and SDRuno state the unit, as in HDSDR_20130406_142040Z_7050kHz_RF.wav; SDR Console separates by
+# spaces, as in 07-May-2017 152131.927 28.500MHz 000.wav
+WITH_UNIT = re.compile(r"(?:^|[_ ])(?P<value>\d{1,11}(?:\.\d{1,9})?)(?P<prefix>[kMG]?)Hz(?=[_. -]|$)", re.IGNORECASE)
 # gqrx and others: a bare number of Hz between underscores; dates and times are taken out first
 BARE = re.compile(r"_(?P<value>\d{5,11})(?=_)")
 DATE_AND_TIME = re.compile(r"(?<!\d)(?P<date>\d{8})[T_-](?P<time>\d{6})(?!\d)(?P<utc>Z?)")

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from heimdall_assets.errors import BadParameter, LocationRefused
+from heimdall_assets.iq import urls
 from heimdall_assets.iq.formats import find_format
 from heimdall_assets.iq.header import Hints
-from heimdall_assets.iq.locations import locate, url_scheme
+from heimdall_assets.iq.locations import locate, store_url
 from heimdall_assets.iq.sources import LocalFile
 from heimdall_assets.records import IQRecording
 
@@ -118,12 +119,13 @@ class IQFile:
 
 
 def open_iq(path_or_url: str | os.PathLike[str], **hints: Unpack[Hints]) -> IQFile:
-    """Open a recording that a person named; any readable file is allowed.
+    """Open a recording that a person named; any readable file or URL is allowed.
 
     Parameters
     ----------
     path_or_url : str or path
-        A file. URLs are refused: no object store is served yet.
+        A file, or a URL in fsspec's notation: ``file:///path``, ``zip://member::archive``, ``memory://name``,
+        ``s3://bucket/key`` and whatever else there is a package installed for.
     **hints
         ``format``, ``sample_rate_hz``, ``center_frequency_hz``, ``max_bytes``: see
         :class:`~heimdall_assets.iq.header.Hints`.
@@ -144,12 +146,36 @@ def open_iq(path_or_url: str | os.PathLike[str], **hints: Unpack[Hints]) -> IQFi
     --------
     >>> with open_iq("20171127T104156Z_77500_DF0KL_iq.wav") as recording:  # doctest: +SKIP
     ...     first_second = recording.read(0, round(recording.sample_rate_hz))
+    >>> with open_iq("zip://session/rx.sigmf-meta::/srv/archive/2024.zip") as recording:  # doctest: +SKIP
+    ...     samples = recording.read(0, 4096)
     """
     checked = _checked(hints)
-    if isinstance(path_or_url, str) and (scheme := url_scheme(path_or_url)):
-        # Object stores: here a served scheme will lead to its store.
-        raise LocationRefused(f"{path_or_url!r} is refused: {scheme}: locations are not served")
-    return IQFile(LocalFile(Path(path_or_url), checked.get("max_bytes")), checked)
+    return IQFile(open_source(path_or_url, checked.get("max_bytes")), checked)
+
+
+def open_source(place: str | os.PathLike[str], max_bytes: int | None = None) -> ByteSource:
+    """Open what a trusted path or URL names, as bytes; errors are those of :func:`open_iq`.
+
+    A kind of store that is to be read without fsspec is one more class of :class:`ByteSource` and one branch here.
+    """
+    if not isinstance(place, str) or not urls.is_url(place):
+        return LocalFile(Path(place), max_bytes)
+    scheme = urls.url_scheme(place)
+    if scheme is not None and len(scheme) == 1:
+        return LocalFile(Path(place), max_bytes)  # the letter of a drive, or a file called so
+    if scheme is not None and "://" not in place:
+        raise LocationRefused(f"{place!r} is refused: {scheme}: locations are not served")
+    if scheme == "file":
+        return LocalFile(Path(urls.file_path(place)), max_bytes)
+    if scheme == "zip":
+        from heimdall_assets.iq import zipped  # noqa: PLC0415  # zipfile, only for archives
+
+        member, archive = urls.zip_parts(place)
+        # The limit is the recording's: an archive of many recordings may be larger.
+        return zipped.open_member(open_source(archive), member, max_bytes)
+    from heimdall_assets.iq import stores  # noqa: PLC0415  # fsspec, only for URLs
+
+    return stores.open_url(place, max_bytes)
 
 
 def load_iq(path_or_url: str | os.PathLike[str], **hints: Unpack[Hints]) -> IQRecording:
@@ -170,7 +196,8 @@ def open_location(location: str, settings: Settings, **hints: Unpack[Hints]) -> 
     Parameters
     ----------
     location : str
-        See :func:`~heimdall_assets.iq.locations.resolve_location`.
+        See :func:`~heimdall_assets.iq.locations.resolve_location` and
+        :func:`~heimdall_assets.iq.locations.store_url`.
     settings : Settings
         Its root, extra roots and ``max_object_bytes`` hold.
     **hints
@@ -180,12 +207,19 @@ def open_location(location: str, settings: Settings, **hints: Unpack[Hints]) -> 
     ------
     LocationRefused
         The location leads out of the roots, or its scheme is not served.
+    StoreUnavailable
+        The root cannot be reached, or the package that speaks to its store is not installed.
     RecordingError
         As :func:`open_iq`.
     """
     checked = _checked(hints)
-    path, roots = locate(location, settings.resolved_iq_root, settings.iq_extra_roots)
+    root, extra_roots = settings.resolved_iq_root, settings.iq_extra_roots
     limit = min(settings.max_object_bytes, checked.get("max_bytes") or settings.max_object_bytes)
+    checked["max_bytes"] = limit
+    url = store_url(location, root, extra_roots)
+    if url is not None:
+        return IQFile(open_source(url, limit), checked)
+    path, roots = locate(location, root, extra_roots)
     return IQFile(LocalFile(path, limit, roots), checked)
 
 

@@ -53,12 +53,14 @@ class Encoding:
         with np.errstate(over="ignore", invalid="ignore"):
             if stored.dtype.kind == "c":
                 return stored.astype(np.complex64)
-            components = stored.astype(np.float32)
+            # Single precision does not hold a midpoint between unsigned 32-bit integers.
+            is_wide = bool(self.midpoint) and stored.dtype.itemsize >= 4
+            components: NDArray[np.floating] = stored.astype(np.float64 if is_wide else np.float32)
         if self.midpoint:
-            components -= np.float32(self.midpoint)
+            components -= components.dtype.type(self.midpoint)
         if self.full_scale != 1.0:
-            components /= np.float32(self.full_scale)
-        return components.view(np.complex64)
+            components /= components.dtype.type(self.full_scale)
+        return components.astype(np.float32, copy=False).view(np.complex64)
 
 
 def _widened(raw: bytes, order: str) -> NDArray[np.int32]:

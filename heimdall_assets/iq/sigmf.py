@@ -1,5 +1,8 @@
 """SigMF recordings: ``.sigmf-meta`` beside ``.sigmf-data``, or both in a ``.sigmf`` archive.
 
+Archives are tar files; the ``sigmf`` library also writes them compressed (``.sigmf.gz``, ``.sigmf.xz``) and as
+``.sigmf.zip``, and so all four are read.
+
 SigMF is specified at https://sigmf.org. Metadata are parsed in ``metadata.py`` with the ``sigmf`` library, whose
 reading of samples is not used: it maps local files only, and hashes whole files unless told not to. Ranges are read
 from the data file, or from its place in the archive; nothing is extracted. ``core:sha512`` is not verified, which
@@ -12,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from heimdall_assets.errors import EmptyRecording, MalformedRecording, TruncatedRecording, UnknownFormat
-from heimdall_assets.iq import archive
+from heimdall_assets.iq import archive, unpacking, zipped
 from heimdall_assets.iq.header import Format, Header
 from heimdall_assets.iq.raw import read_interleaved
 
@@ -20,21 +23,22 @@ if TYPE_CHECKING:
     from heimdall_assets.iq.header import Hints
     from heimdall_assets.iq.sources import ByteSource
 
+TAR_HEAD_BYTES = 512
 META, DATA = ".sigmf-meta", ".sigmf-data"
 MAX_METADATA_BYTES = 4 * 1024**2
 """Ten thousand annotations; bounds what parsing them can allocate."""
 
 
 def recognizes(source: ByteSource, head: bytes) -> bool:
-    """Whether the file is a tar archive, or JSON that is called or looks like SigMF metadata."""
-    if archive.is_tar(head):
+    """Whether the file is an archive, compressed ones included, or JSON that is called or looks like SigMF metadata."""
+    if archive.is_tar(head) or zipped.is_zip(head) or archive.is_tar(unpacking.peek(head, TAR_HEAD_BYTES)):
         return True
     return head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{") and (
         source.name.lower().endswith(META) or b'"core:' in head
     )
 
 
-def read_header(source: ByteSource, hints: Hints) -> Header:  # noqa: ARG001
+def read_header(source: ByteSource, hints: Hints) -> Header:
     """Read the header of an archive, or of the pair to which a metadata file belongs.
 
     Raises
@@ -46,8 +50,14 @@ def read_header(source: ByteSource, hints: Hints) -> Header:  # noqa: ARG001
     TruncatedRecording, EmptyRecording
         The data ends within a sample, or has none.
     """
-    if archive.is_tar(source.read_at(0, min(512, source.size_bytes))):
-        return _read_archive(source)
+    head = source.read_at(0, min(TAR_HEAD_BYTES, source.size_bytes))
+    if archive.is_tar(head):
+        return _read_tar(source)
+    if zipped.is_zip(head):
+        return _read_zip(source, hints.get("max_bytes"))
+    start = unpacking.decompressor_of(head)
+    if start is not None:
+        return _read_tar(unpacking.Unpacked(source, start, max_bytes=hints.get("max_bytes")))
     if not source.name.lower().endswith(META):
         raise UnknownFormat(f"{source.name} holds SigMF metadata, but its name does not end in {META}")
     data = source.sibling(source.name[: -len(META)] + DATA)
@@ -74,16 +84,31 @@ def _read_pair(meta: ByteSource, data: ByteSource, other: ByteSource) -> Header:
         raise
 
 
-def _read_archive(source: ByteSource) -> Header:
+def _read_tar(source: ByteSource) -> Header:
     members = archive.members(source)
-    metas = [member for member in members if member.name.endswith(META)]
+    meta, data = _pair([member.name for member in members], source.name)
+    places = {member.name: member for member in members}
+    return _header(source, places[meta], source, places[data])
+
+
+def _read_zip(source: ByteSource, max_bytes: int | None) -> Header:
+    opened = zipped.ZipArchive(source)
+    meta_name, data_name = _pair(opened.names(), source.name)
+    meta, data = opened.open(meta_name, max_bytes), opened.open(data_name, max_bytes)
+    return _header(
+        meta, archive.Member(meta_name, 0, meta.size_bytes), data, archive.Member(data_name, 0, data.size_bytes)
+    )
+
+
+def _pair(names: list[str], name: str) -> tuple[str, str]:
+    """The one metadata file among an archive's members, and its data file."""
+    metas = [member for member in names if member.endswith(META)]
     if len(metas) != 1:
-        raise UnknownFormat(f"{source.name} is an archive with {len(metas)} {META} files; SigMF recordings have one")
-    wanted = metas[0].name.removesuffix(META) + DATA
-    datas = [member for member in members if member.name == wanted]
-    if len(datas) != 1:
-        raise MalformedRecording(f"{source.name} is an archive with {len(datas)} members {wanted!a}; one is needed")
-    return _header(source, metas[0], source, datas[0])
+        raise UnknownFormat(f"{name} is an archive with {len(metas)} {META} files; SigMF recordings have one")
+    wanted = metas[0].removesuffix(META) + DATA
+    if names.count(wanted) != 1:
+        raise MalformedRecording(f"{name} is an archive with {names.count(wanted)} members {wanted!a}; one is needed")
+    return metas[0], wanted
 
 
 def _header(
@@ -124,7 +149,7 @@ FORMATS = (
         name="sigmf",
         description="SigMF: metadata beside data, or an archive of both",
         read_header=read_header,
-        suffixes=(META, ".sigmf"),
+        suffixes=(META, ".sigmf"),  # content tells the compressed ones
         recognizes=recognizes,
     ),
     Format(

@@ -1,7 +1,8 @@
 """Where bytes come from: one small interface, so that a reader never knows what kind of store it reads.
 
-Local files are the only source today. An object store becomes a second class with the members of
-:class:`ByteSource` beside :class:`LocalFile`, and one more branch where locations are opened (``opening.py``).
+Local files are read here, members of zip archives in ``zipped.py``, objects of stores in ``stores.py``. A further
+kind of store is one more class with the members of :class:`ByteSource`, and one more branch where places are opened
+(``opening.py``).
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ import json
 import struct
 import subprocess
 import sys
+import zipfile
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -88,6 +89,17 @@ def test_extract_prints_the_documented_object_for_a_npy(npy: Path) -> None:
     assert document["features"]["frequency_offset_hz"]["mean"] == pytest.approx(1234.5, abs=0.05)
     assert document["features"]["snr_db"]["mean"] == pytest.approx(20, abs=0.3)
     assert document["notes"]["num_chunks"] == 5
+
+
+def test_extract_reads_urls_like_files(npy: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "all.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.write(npy, "session/tone.npy")
+    by_path = extracted(heimdall("extract", npy, "--sample-rate-hz", RATE_HZ, "--json"))
+    for url in (f"file://{npy}", f"zip://session/tone.npy::{tmp_path / 'all.zip'}"):
+        by_url = extracted(heimdall("extract", url, "--sample-rate-hz", RATE_HZ, "--json"))
+        assert by_url == {**by_path, "file": url}
+    error = refused(heimdall("extract", f"zip://gone.npy::{tmp_path / 'all.zip'}", "--json"))
+    assert error == {"reason": "not_found", "message": "all.zip has no member 'gone.npy'"}
 
 
 def test_extract_reads_raw_floats_by_suffix_and_takes_rate_and_frequency_from_the_options(tmp_path: Path) -> None:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import random
 import tracemalloc
+import zipfile
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from heimdall_assets.errors import RecordingError
+from heimdall_assets.errors import MalformedRecording, RecordingError, RecordingTooLarge, UnknownFormat
 from heimdall_assets.iq import FORMATS, IQFile
+from heimdall_assets.iq.zipped import open_member
 from heimdall_assets_tests.iq.builders import MemorySource, auxi, components, fmt, kiwi, npy, riff, sigmf_meta, tar
+from heimdall_assets_tests.iq.mutations import Case, bombs
+from heimdall_assets_tests.iq.mutations import damaged as damaged_by
+from heimdall_assets_tests.iq.specimens import SPECIMENS, Specimen, zipped
 
 PAIRS = components(64, "<f4").tobytes()
 SHORTS = components(64, "<i2").tobytes()
@@ -96,6 +102,50 @@ def test_a_file_cut_at_any_byte_is_read_or_refused(kind: str) -> None:
             continue
         # raw files have no length to compare with
         assert kind in NAMES or keep >= needed, f"{kind} cut to {keep} bytes was not noticed"
+
+
+@pytest.mark.parametrize("specimen", SPECIMENS, ids=lambda specimen: specimen.name)
+@given(seed=st.integers(0, 2**32))
+@settings(deadline=None, max_examples=10, derandomize=True)
+def test_damage_of_every_kind_to_every_format_is_read_or_refused(specimen: Specimen, seed: int) -> None:
+    rng = random.Random(seed)
+    files = {name: damaged_by(rng, content) for name, content in specimen.files.items()}
+    sources = {name: MemorySource(content, name) for name, content in files.items()}
+    for source in sources.values():
+        source.siblings = sources
+    try:
+        recording = IQFile(sources[specimen.opened], {"max_bytes": 2**30})
+        assert len(recording.read(0, 10**6)) == min(recording.num_samples, 10**6)
+    except RecordingError as error:
+        assert error.message  # noqa: PT017  a refusal is one of two good outcomes
+
+
+@given(seed=st.integers(0, 2**32))
+@settings(deadline=None, max_examples=150, derandomize=True)
+def test_damaged_archives_of_damaged_recordings_are_read_or_refused(seed: int) -> None:
+    rng = random.Random(seed)
+    specimen = rng.choice(SPECIMENS)
+    archive = zipped(specimen.files, rng.choice((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)))
+    try:
+        member = open_member(MemorySource(damaged_by(rng, archive), "all.zip"), specimen.opened, 2**30)
+        IQFile(member, {"max_bytes": 2**30}).read(0, 10**6)
+    except RecordingError as error:
+        assert error.message  # noqa: PT017  a refusal is one of two good outcomes
+
+
+@pytest.mark.parametrize("bomb", bombs(), ids=lambda bomb: bomb.name)
+def test_a_bomb_is_refused_in_small_memory(bomb: Case) -> None:
+    name, content = next(iter(bomb.specimen.files.items()))
+    tracemalloc.start()
+    with pytest.raises((RecordingTooLarge, MalformedRecording, UnknownFormat)):
+        open_and_read(MemorySource(content, name), None if bomb.place == "path" else bomb.specimen.opened)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 20_000_000
+
+
+def open_and_read(source: MemorySource, member: str | None) -> None:
+    IQFile(source if member is None else open_member(source, member, 2**40), {"max_bytes": 2**40}).read(0, 10**6)
 
 
 @given(content=st.binary(min_size=1, max_size=300), name=st.sampled_from(["x", "x.npy", "x.wav", "x.cs16", "x.sigmf"]),

@@ -29,6 +29,14 @@ def test_what_the_metadata_do_not_say_is_none() -> None:
 
 
 @pytest.mark.parametrize(
+    "datatype", ["cf32,e", "cf64_", "ci16_xe", "cf32_le_be", "cu8_", "cf32 ", "ci16_le" + "x" * 5000]
+)
+def test_a_datatype_that_only_begins_like_one_is_malformed(datatype: str) -> None:
+    with pytest.raises(MalformedRecording, match="states the datatype"):
+        parsed({"core:datatype": datatype})
+
+
+@pytest.mark.parametrize(
     ("datatype", "encoding"),
     [("cf32_le", CF32), ("cf32", CF32), ("cf32_be", Encoding(">c8")), ("cf64_le", CF64), ("ci16_le", CS16),
      ("ci8", CS8), ("cu8", CU8), ("ci16_be", Encoding(">i2", 32768.0)), ("ci32_le", Encoding("<i4", 2.0**31)),

@@ -123,10 +123,23 @@ def test_an_unknown_hint_is_a_programming_error(path: Path) -> None:
         open_iq(path, rate=5)  # type: ignore[call-arg]  # on purpose
 
 
-@pytest.mark.parametrize("url", ["s3://bucket/rx.npy", "https://host/rx.npy", "file:///tmp/rx.npy", "file:rx.npy"])
-def test_a_url_is_refused_by_name(url: str) -> None:
+@pytest.mark.parametrize("url", ["file:rx.npy", "data:,abc", "s3:bucket/rx.npy"])
+def test_what_is_no_whole_url_is_refused_by_name(url: str) -> None:
     with pytest.raises(LocationRefused, match=f"'{url}' is refused: .*: locations are not served"):
         open_iq(url)
+
+
+def test_a_file_may_be_called_like_a_drive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    VALUES.tofile("a:b.cf32")
+    with open_iq("a:b.cf32") as recording:
+        assert recording.num_samples == 1000
+
+
+def test_a_file_url_is_its_path(path: Path) -> None:
+    with open_iq(f"file://{path}") as by_url, open_iq(path) as by_path:
+        assert by_url.etag == by_path.etag
+        assert np.array_equal(by_url.read(0, 1000), by_path.read(0, 1000))
 
 
 def test_a_person_may_open_any_file_but_only_a_file(path: Path, tmp_path: Path) -> None:
@@ -243,5 +256,3 @@ class TestLocations:
             open_location("gone.npy", settings)
         with pytest.raises(StoreUnavailable, match="not a folder"):
             open_location("gone.npy", load_settings(iq_root=str(tmp_path / "unmounted")))
-        with pytest.raises(StoreUnavailable, match="only folders are served"):
-            open_location("gone.npy", load_settings(iq_root="s3://heimdall-raw-iq"))
