@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -36,7 +37,8 @@ class StoredFeatures:
     num_receivers : int
         All receivers in it.
     row : mapping
-        The whole row.
+        The whole row. Other code's may hold anything that is JSON: receivers that are no objects are left out, and
+        metadata that are none are empty.
     """
 
     failed: bool
@@ -52,15 +54,26 @@ def stored_features(connection: Connection, session_id: UUID, *, for_update: boo
     row = connection.execute(query.with_for_update() if for_update else query).one_or_none()
     if row is None:
         return None
-    receivers = row.receiver_features or []
-    number = (row.extraction_metadata or {}).get("feature_version")
+    receivers = [item for item in map(_object, row.receiver_features or ()) if item is not None]
+    metadata = row.extraction_metadata if isinstance(row.extraction_metadata, dict) else {}
+    number = metadata.get("feature_version")
     return StoredFeatures(
         failed=bool(row.extraction_failed),
         feature_version=number if type(number) is int else None,
         num_usable=sum("error" not in receiver for receiver in receivers),
         num_receivers=len(receivers),
-        row=row._asdict(),
+        row={**row._asdict(), "receiver_features": receivers, "extraction_metadata": metadata},
     )
+
+
+def _object(item: object) -> dict[str, Any] | None:
+    """A receiver's object, also where it was encoded twice; None for anything else."""
+    if isinstance(item, str):
+        try:
+            item = json.loads(item)
+        except ValueError:
+            return None
+    return item if isinstance(item, dict) else None
 
 
 def replace_features(connection: Connection, result: SessionFeatures, *, attempt: int) -> None:
