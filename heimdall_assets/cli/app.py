@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from heimdall_assets.cli import backfill, coverage, database, demo, recordings, running
+from heimdall_assets.cli import backfill, comparison, coverage, database, demo, recordings, running, verification
 from heimdall_assets.cli.console import EXIT_USAGE, err
 
 app = typer.Typer(
@@ -29,6 +29,8 @@ app.command("show")(coverage.show)
 app.command("stats")(coverage.stats)
 app.command("failures")(coverage.failures)
 app.command("backfill")(backfill.backfill)
+app.command("compare")(comparison.compare)
+app.command("verify")(verification.verify)
 app.command("ignore")(backfill.ignore)
 app.command("settings")(running.settings)
 db_app.command("upgrade")(database.upgrade)

@@ -27,7 +27,7 @@ _MEASUREMENT = """
         SELECT s.id AS session_id, m.id, m."timestamp", m.frequency_hz, m.iq_data_location, m.iq_data_format,
                m.iq_sample_rate, st.name, st.latitude, st.longitude, st.altitude_asl""".strip()
 
-_VERSION = """
+VERSION = """
         CASE WHEN jsonb_typeof(mf.extraction_metadata -> 'feature_version') = 'number'
                   AND mf.extraction_metadata ->> 'feature_version' ~ '^[0-9]{1,9}$'
              THEN (mf.extraction_metadata ->> 'feature_version')::int END""".strip()
@@ -111,7 +111,7 @@ def classified(connection: Connection, wanted: str) -> str:
         LEFT JOIN LATERAL (
             SELECT ARRAY(SELECT r ->> 'rx_id' FROM unnest(mf.receiver_features) r WHERE NOT r ? 'error') AS usable,
                    EXISTS (SELECT 1 FROM unnest(mf.receiver_features) r WHERE r ? 'error') AS has_errors,
-                   {_VERSION} AS version
+                   {VERSION} AS version
             FROM heimdall.measurement_features mf
             WHERE mf.recording_session_id = s.id AND {HAS_FEATURES}
         ) f ON true
@@ -133,7 +133,7 @@ def outdated(connection: Connection) -> str:
     """
     return f"""
         CASE WHEN fs.state IN ('done', 'partial')
-             THEN mf.recording_session_id IS NULL OR fs.feature_version IS DISTINCT FROM {_VERSION}
+             THEN mf.recording_session_id IS NULL OR fs.feature_version IS DISTINCT FROM {VERSION}
              WHEN fs.state = 'empty'
              THEN mf.recording_session_id IS NOT NULL
                   OR EXISTS (SELECT 1 FROM heimdall.recording_sessions s
