@@ -76,10 +76,26 @@ def _object(item: object) -> dict[str, Any] | None:
     return item if isinstance(item, dict) else None
 
 
-def replace_features(connection: Connection, result: SessionFeatures, *, attempt: int) -> None:
+def replace_features(connection: Connection, result: SessionFeatures, *, attempt: int, only_failed: bool) -> bool:
     """Make a result the session's current row; what was there is copied to the history first.
 
     In the caller's transaction. Columns that other services added keep their values.
+
+    Parameters
+    ----------
+    connection : Connection
+        In a transaction.
+    result : SessionFeatures
+        What was computed.
+    attempt : int
+        Noted in the history.
+    only_failed : bool
+        Replace only a row that says that extraction failed.
+
+    Returns
+    -------
+    bool
+        False where a row with features is there that may not be replaced: it stays.
     """
     session = result.session
     source = session.known_source
@@ -99,7 +115,7 @@ def replace_features(connection: Connection, result: SessionFeatures, *, attempt
         "extraction_failed": False,
         "error_message": None,
     }
-    _replace(connection, session, values, attempt, only_failed=False)
+    return _replace(connection, session, values, attempt, only_failed=only_failed)
 
 
 def replace_with_failure(
