@@ -199,11 +199,19 @@ def _figures_table(features: list[FeatureComparison]) -> Table:
     for heading in ("feature", *headings):
         table.add_column(heading, justify="left" if heading in {"feature", "unit"} else "right", no_wrap=True)
     for each in features:
-        quartiles = f"{_figure(each.lower_quartile)} .. {_figure(each.upper_quartile)}" if each.both else "-"
-        medians = map(_figure, (each.median_old, each.median_new, each.median_difference))
         counts = map(str, (each.differing, each.old_only, each.new_only))
-        table.add_row(each.name, each.unit, *counts, *medians, quartiles)
+        medians = map(_figure, (each.median_old, each.median_new))
+        table.add_row(each.name, each.unit, *counts, *medians, *_differences(each))
     return table
+
+
+def _differences(each: FeatureComparison) -> tuple[str, str]:
+    """The differences' median and quartiles; what is left of equal figures is rounding, and not shown."""
+    if not each.both:
+        return "-", "-"
+    if not each.differing:
+        return "same", ""
+    return _figure(each.median_difference), f"{_figure(each.lower_quartile)} .. {_figure(each.upper_quartile)}"
 
 
 def _worst_table(features: list[FeatureComparison]) -> Table:
