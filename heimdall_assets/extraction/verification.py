@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from heimdall_assets.dsp import FEATURES
@@ -48,12 +48,16 @@ class Finding:
         Which feature or session figure differs.
     message : str
         One line.
+    stored, computed : mapping
+        Of a figure that differs: aggregate -> value; a session figure's is ``value``.
     """
 
     kind: str
     receiver: str | None
     feature: str | None
     message: str
+    stored: Mapping[str, float | None] = field(default_factory=dict)
+    computed: Mapping[str, float | None] = field(default_factory=dict)
 
 
 def verify(recomputed: Recomputed) -> tuple[Finding, ...]:
@@ -147,13 +151,23 @@ def _result_findings(name: str, then: StoredReceiver, now: ReceiverFeatures) -> 
         return
     for feature in FEATURES:
         new = (now.features or {})[feature.name]
-        differing = [key for key in AGGREGATES if not _is_same(_old(then, feature.name, key), new, key)]
+        old = {key: _old(then, feature.name, key) for key in AGGREGATES}
+        differing = [key for key in AGGREGATES if not _is_same(old[key], new, key)]
         if differing:
-            said = ", ".join(
-                f"{key} {_figure(_old(then, feature.name, key))} stored and {_figure(new[key])} computed"
-                for key in differing
+            yield _figure_finding(
+                name, feature.name, {key: old[key] for key in differing}, {key: new[key] for key in differing}
             )
-            yield Finding("figure", name, feature.name, f"{name}: {feature.name}: {said}")
+
+
+def _figure_finding(
+    receiver: str | None, feature: str, stored: Mapping[str, float | None], computed: Mapping[str, float | None]
+) -> Finding:
+    whose = f"{receiver}: " if receiver else ""
+    said = ", ".join(
+        f"{'' if key == 'value' else f'{key} '}{_figure(stored[key])} stored and {_figure(computed[key])} computed"
+        for key in stored
+    )
+    return Finding("figure", receiver, feature, f"{whose}{feature}: {said}", stored, computed)
 
 
 def _old(then: StoredReceiver, feature: str, key: str) -> float | None:
@@ -185,7 +199,7 @@ def _session_findings(row: Mapping[str, Any], result: SessionFeatures) -> Iterat
     for name, new in now.items():
         old = number_of(row[name])
         if not is_near(old, new):
-            yield Finding("figure", None, name, f"{name}: {_figure(old)} stored and {_figure(new)} computed")
+            yield _figure_finding(None, name, {"value": old}, {"value": new})
 
 
 def _figure(value: float | None) -> str:

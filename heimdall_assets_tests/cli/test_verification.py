@@ -95,6 +95,8 @@ def test_the_noise_of_single_precision_verifies_and_more_does_not(done: uuid.UUI
     (found,) = findings(done)
     assert (found["kind"], found["receiver"], found["feature"]) == ("figure", "RX1", "rssi_dbm")
     assert found["message"].startswith("RX1: rssi_dbm: max ")
+    assert found["stored"] == {"max": pytest.approx(true_dbm + 0.01)}
+    assert found["computed"] == {"max": pytest.approx(true_dbm)}
 
 
 @pytest.mark.parametrize(
