@@ -27,6 +27,7 @@
     │   └── BadParameter             a parameter outside its range
     ├── OutputFailed                 a file that was asked for cannot be written
     ├── NoRecordings                 no measurement of the session has IQ data
+    ├── NoFeatures                   nothing is stored that could be looked at again
     ├── SessionNotCompleted          it is still being recorded, or was given up
     ├── SessionIgnored               somebody took the session out of the work list
     ├── UnexpectedError              a failure that nobody foresaw: a defect, here or in a library
@@ -208,6 +209,12 @@ class NoRecordings(HeimdallError):
     """No measurement of the session points at IQ data: there is nothing to compute."""
 
     reason = "no_iq"
+
+
+class NoFeatures(HeimdallError):
+    """The session has no features that could be compared or verified."""
+
+    reason = "no_features"
 
 
 class SessionNotCompleted(HeimdallError):

@@ -195,3 +195,25 @@ class SessionFeatures:
     def num_usable(self) -> int:
         """Number of receivers that have features."""
         return sum(receiver.features is not None for receiver in self.receivers)
+
+
+@dataclass(frozen=True, slots=True)
+class FeaturePairs:
+    """One feature of the same receivers in the same sessions, as other code stored it and as it is computed now.
+
+    Attributes
+    ----------
+    name, unit : str
+        Of the feature; the unit is empty for a pure number.
+    session_ids, receivers : tuple
+        Whose the pairs are, shape (n,).
+    old, new : ndarray of float64, shape (n,)
+        Means over the chunks; NaN where undefined.
+    """
+
+    name: str
+    unit: str
+    session_ids: tuple[UUID, ...]
+    receivers: tuple[str, ...]
+    old: NDArray[np.float64]
+    new: NDArray[np.float64]

@@ -12,9 +12,10 @@ import pytest
 import sqlalchemy as sa
 from dagster import DagsterInstance
 
-from heimdall_assets.db import coverage, migrate, requests
+from heimdall_assets.db import coverage, migrate, requests, work
 from heimdall_assets.db.engine import open_engine, transaction
 from heimdall_assets.db.requests import Selection
+from heimdall_assets.db.states import discover
 from heimdall_assets.defs.planner import plan_tick
 from heimdall_assets.extraction import extract_session
 from heimdall_assets.records import FEATURE_VERSION
@@ -261,3 +262,34 @@ def test_rows_of_other_code_are_replaced_only_when_asked_and_kept_in_the_history
         assert connection.scalar(sa.text("SELECT reviewed_by FROM heimdall.measurement_features")) == "somebody"
         history = connection.scalars(sa.text("SELECT feature_row FROM heimdall.measurement_features_history")).all()
     assert [row["overall_confidence"] for row in history] == [0.4]
+
+
+def test_a_failure_by_other_code_is_one_fresh_attempt_and_a_second_one_does_not_start_our_count_anew(
+    old: Engine, old_settings: Settings
+) -> None:
+    good, lost = fill(old, 2)
+    SessionFactory(old, old_settings).write_files()
+    migrate.upgrade(old)
+    with transaction(old) as connection:
+        connection.execute(
+            sa.text("UPDATE heimdall.measurements SET iq_data_location = 'lost.npy' WHERE created_at > :at"),
+            {"at": START + timedelta(seconds=30)},
+        )
+
+    def states_after(*rows: dict[str, object]) -> dict[uuid.UUID, str]:
+        with transaction(old) as connection:
+            connection.execute(sa.text(UPSERT), list(rows))
+            work.absorb(connection)
+            states = connection.execute(sa.text("SELECT recording_session_id, state FROM heimdall.feature_states"))
+            return {row[0]: row[1] for row in states}
+
+    with transaction(old) as connection:
+        discover(connection)
+    both_failed = [foreign_row(key, failed=True) for key in (good, lost)]
+    assert states_after(*both_failed) == {good: "pending", lost: "pending"}
+    assert extract_session(old, good, old_settings).computed
+    assert not extract_session(old, lost, old_settings).has_features
+    # Now it fails over our features too, and once more where we failed: only the first is news.
+    assert states_after(*both_failed) == {good: "pending", lost: "failed"}
+    assert extract_session(old, good, old_settings).computed
+    assert states_after(foreign_row(lost)) == {good: "done", lost: "done"}

@@ -6,7 +6,19 @@ import sys
 
 import typer
 
-from heimdall_assets.cli import backfill, coverage, database, demo, features, plots, receivers, recordings, running
+from heimdall_assets.cli import (
+    backfill,
+    comparison,
+    coverage,
+    database,
+    demo,
+    features,
+    plots,
+    receivers,
+    recordings,
+    running,
+    verification,
+)
 from heimdall_assets.cli.console import EXIT_USAGE, err
 
 app = typer.Typer(
@@ -39,6 +51,8 @@ app.command("show")(coverage.show)
 app.command("stats")(coverage.stats)
 app.command("failures")(coverage.failures)
 app.command("backfill")(backfill.backfill)
+app.command("compare")(comparison.compare)
+app.command("verify")(verification.verify)
 app.command("ignore")(backfill.ignore)
 app.command("settings")(running.settings)
 receivers_app.command("list")(receivers.show_all)

@@ -12,7 +12,17 @@ from uuid import UUID
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from heimdall_assets.cli.console import EXIT_FAILED, DebugOption, JsonOption, err, moment, out, print_json, reporting
+from heimdall_assets.cli.console import (
+    EXIT_FAILED,
+    DebugOption,
+    JsonOption,
+    err,
+    moment,
+    out,
+    print_json,
+    reporting,
+    session_id_of,
+)
 from heimdall_assets.cli.database import connected
 from heimdall_assets.db import coverage, heartbeats, requests, states
 from heimdall_assets.db.engine import transaction
@@ -58,7 +68,7 @@ def backfill(
             stale=stale,
             failed=retry_failed and reason is None,
             reason=reason,
-            session_ids=tuple(str(_session_id(text)) for text in session or ()),
+            session_ids=tuple(str(session_id_of(text)) for text in session or ()),
             since=_moment("--since", since),
             until=_moment("--until", until),
             limit=limit,
@@ -97,7 +107,7 @@ def ignore(
     Example: heimdall ignore 6f0f5d2e-7f0b-5c55-9a5e-1d0f6f7a2c11
     """
     with reporting(as_json=as_json, debug=debug):
-        keys = [_session_id(text) for text in sessions]
+        keys = [session_id_of(text) for text in sessions]
         with connected(load_settings()) as engine, transaction(engine) as connection:
             changed = states.ignore(connection, keys, undo=undo)
             missing = [key for key in keys if states.state_of(connection, key) is None]
@@ -107,13 +117,6 @@ def ignore(
             print_json({"changed": changed})
         else:
             out.print(f"{len(changed)} of {len(keys)} sessions {'brought back' if undo else 'ignored'}", markup=False)
-
-
-def _session_id(text: str) -> UUID:
-    try:
-        return UUID(text)
-    except ValueError:
-        raise UnknownSession(f"{text!r} is not a session's UUID") from None
 
 
 def _moment(option: str, text: str | None) -> str | None:

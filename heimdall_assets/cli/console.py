@@ -15,7 +15,7 @@ from uuid import UUID
 import typer
 from rich.console import Console
 
-from heimdall_assets.errors import HeimdallError, SettingError
+from heimdall_assets.errors import HeimdallError, SettingError, UnknownSession
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,6 +30,14 @@ err = Console(stderr=True, soft_wrap=True, highlight=False)
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show tracebacks and what happens inside.")]
+
+
+def session_id_of(text: str) -> UUID:
+    """The UUID that an argument names; what is none is no session's."""
+    try:
+        return UUID(text)
+    except ValueError:
+        raise UnknownSession(f"{text!r} is not a session's UUID") from None
 
 
 def print_json(document: Any) -> None:

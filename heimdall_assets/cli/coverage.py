@@ -8,12 +8,12 @@ from uuid import UUID
 import typer
 from rich.table import Table
 
-from heimdall_assets.cli.console import DebugOption, JsonOption, out, print_json, reporting
+from heimdall_assets.cli.console import DebugOption, JsonOption, out, print_json, reporting, session_id_of
 from heimdall_assets.cli.database import connected
 from heimdall_assets.db import coverage, features, sessions, staleness, states
 from heimdall_assets.db.engine import transaction
-from heimdall_assets.errors import UnknownSession
 from heimdall_assets.extraction import featured_state
+from heimdall_assets.extraction.stored import inputs_of, mean_of, receivers_of
 from heimdall_assets.records import FEATURE_VERSION
 from heimdall_assets.settings import load_settings
 
@@ -106,10 +106,7 @@ def show(
     Example: heimdall show 6f0f5d2e-7f0b-5c55-9a5e-1d0f6f7a2c11
     """
     with reporting(as_json=as_json, debug=debug):
-        try:
-            key = UUID(session_id)
-        except ValueError:
-            raise UnknownSession(f"{session_id!r} is not a session's UUID") from None
+        key = session_id_of(session_id)
         settings = load_settings()
         with connected(settings) as engine, transaction(engine) as connection:
             document = session_document(connection, key, settings.source_tolerance_hz)
@@ -132,9 +129,9 @@ def session_document(connection: Connection, session_id: UUID, source_tolerance_
     stored = features.stored_features(connection, session_id)
     stale_reason = staleness.stale_reason_of(connection, session_id, feature_version=FEATURE_VERSION)
     row = dict(stored.row) if stored else None
-    objects = list(row["receiver_features"]) if row else []
-    by_name = {item.get("rx_id"): item for item in objects}
-    inputs = (row["extraction_metadata"].get("receivers") or {}) if row else {}
+    objects = receivers_of(row) if row else []
+    by_name = {receiver.name or "?": receiver for receiver in objects}
+    inputs = inputs_of(row) if row else {}
     names = list(dict.fromkeys([*(m.station.name for m in session.measurements), *by_name]))
     places = {m.station.name: m.station for m in session.measurements}
     receivers = [
@@ -143,7 +140,7 @@ def session_document(connection: Connection, session_id: UUID, source_tolerance_
             "rx_lat": places[name].latitude if name in places else None,
             "rx_lon": places[name].longitude if name in places else None,
             **inputs.get(name, {}),
-            **by_name.get(name, {}),
+            **(by_name[name].content if name in by_name else {}),
         }
         for name in names
     ]
@@ -169,7 +166,7 @@ def session_document(connection: Connection, session_id: UUID, source_tolerance_
         "receivers": receivers,
         "features": row,
         "attempts": [attempt._asdict() for attempt in coverage.attempts_of(connection, session_id)],
-        "errors": [{"rx_id": r["rx_id"], **_error_of(r["error"])} for r in objects if "error" in r]
+        "errors": [{"rx_id": r.name, **_error_of(r.error)} for r in objects if r.error is not None]
         + _session_errors(state),
     }
 
@@ -193,7 +190,8 @@ def _session_errors(state: Any) -> list[dict[str, Any]]:
 
 
 def _error_of(error: Any) -> dict[str, Any]:
-    return dict(error) if isinstance(error, dict) else {"reason": "unknown", "message": str(error)}
+    known = error if isinstance(error, dict) else {"message": str(error)}
+    return {"reason": "unknown", "message": "unknown", **known}
 
 
 def _print_session(document: dict[str, Any]) -> None:
@@ -212,9 +210,9 @@ def _print_session(document: dict[str, Any]) -> None:
     for heading in ("receiver", *SHOWN_FEATURES, "error"):
         table.add_column(heading, justify="left" if heading in {"receiver", "error"} else "right")
     for receiver in document["receivers"]:
-        means = [_figure((receiver.get(name) or {}).get("mean")) for name in SHOWN_FEATURES]
+        means = [_figure(mean_of(receiver.get(name))) for name in SHOWN_FEATURES]
         error = _error_of(receiver["error"])["message"] if "error" in receiver else ""
-        table.add_row(receiver["rx_id"], *means, error)
+        table.add_row(str(receiver["rx_id"]), *means, str(error))
     out.print(table)
     for attempt in document["attempts"]:
         outcome = attempt["outcome"] or "under way"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -36,7 +37,8 @@ class StoredFeatures:
     num_receivers : int
         All receivers in it.
     row : mapping
-        The whole row.
+        The whole row. Other code's may hold anything that is JSON: receivers that are no objects are left out, and
+        metadata that are none are empty.
     """
 
     failed: bool
@@ -52,21 +54,48 @@ def stored_features(connection: Connection, session_id: UUID, *, for_update: boo
     row = connection.execute(query.with_for_update() if for_update else query).one_or_none()
     if row is None:
         return None
-    receivers = row.receiver_features or []
-    number = (row.extraction_metadata or {}).get("feature_version")
+    receivers = [item for item in map(_object, row.receiver_features or ()) if item is not None]
+    metadata = row.extraction_metadata if isinstance(row.extraction_metadata, dict) else {}
+    number = metadata.get("feature_version")
     return StoredFeatures(
         failed=bool(row.extraction_failed),
         feature_version=number if type(number) is int else None,
         num_usable=sum("error" not in receiver for receiver in receivers),
         num_receivers=len(receivers),
-        row=row._asdict(),
+        row={**row._asdict(), "receiver_features": receivers, "extraction_metadata": metadata},
     )
 
 
-def replace_features(connection: Connection, result: SessionFeatures, *, attempt: int) -> None:
+def _object(item: object) -> dict[str, Any] | None:
+    """A receiver's object, also where it was encoded twice; None for anything else."""
+    if isinstance(item, str):
+        try:
+            item = json.loads(item)
+        except ValueError:
+            return None
+    return item if isinstance(item, dict) else None
+
+
+def replace_features(connection: Connection, result: SessionFeatures, *, attempt: int, only_failed: bool) -> bool:
     """Make a result the session's current row; what was there is copied to the history first.
 
     In the caller's transaction. Columns that other services added keep their values.
+
+    Parameters
+    ----------
+    connection : Connection
+        In a transaction.
+    result : SessionFeatures
+        What was computed.
+    attempt : int
+        Noted in the history.
+    only_failed : bool
+        Replace only a row that says that extraction failed.
+
+    Returns
+    -------
+    bool
+        False where a row with features is there that may not be replaced: it stays.
     """
     session = result.session
     source = session.known_source
@@ -86,7 +115,7 @@ def replace_features(connection: Connection, result: SessionFeatures, *, attempt
         "extraction_failed": False,
         "error_message": None,
     }
-    _replace(connection, session, values, attempt, only_failed=False)
+    return _replace(connection, session, values, attempt, only_failed=only_failed)
 
 
 def replace_with_failure(

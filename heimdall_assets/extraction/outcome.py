@@ -48,7 +48,7 @@ def featured_state(stored: StoredFeatures) -> str:
 def summary_of(row: Mapping[str, Any]) -> dict[str, Any]:
     """A row's figures for people; names carry units."""
     receivers = row["receiver_features"]
-    reasons = sorted({r["error"]["reason"] for r in receivers if isinstance(r.get("error"), dict)})
+    reasons = sorted({str(r["error"].get("reason")) for r in receivers if isinstance(r.get("error"), dict)})
     metadata = row["extraction_metadata"]
     usable = sum("error" not in r for r in receivers)
     return {

@@ -17,7 +17,7 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
-from heimdall_assets.db import features, receivers, states
+from heimdall_assets.db import features, receivers, states, work
 from heimdall_assets.db.locks import keep_settings, session_lock
 from heimdall_assets.db.sessions import load_session
 from heimdall_assets.db.staleness import stale_reason_of
@@ -112,8 +112,11 @@ def extract_session(
             result = compute_session(session, settings, run_id=run_id)
         except Exception as error:  # noqa: BLE001  # a defect in one session is that session's failure
             failure = error if isinstance(error, HeimdallError) else UnexpectedError.of(error)
-            return _store_failure(connection, session, number, failure, settings, run_id, time.perf_counter() - started)
-        return _store_result(connection, result, number)
+            seconds = time.perf_counter() - started
+            return _store_failure(
+                connection, session, number, failure, settings, run_id, seconds, is_asked=recompute or stale
+            )
+        return _store_result(connection, result, number, is_asked=recompute or stale)
 
 
 def _require_workable(connection: Connection, session: Session) -> None:
@@ -160,7 +163,12 @@ def _leave_empty(
     return _leave_alone(connection, session, error)
 
 
-def _store_result(connection: Connection, result: SessionFeatures, number: int) -> Outcome:
+def _store_result(connection: Connection, result: SessionFeatures, number: int, *, is_asked: bool) -> Outcome:
+    """Store a result, unless the row that is there is better, or was written meanwhile and nobody asked to replace it.
+
+    Other code does not know our locks: it may have stored features since we looked. Those stay, as they would have
+    if it had been a moment earlier.
+    """
     session = result.session
     failed = [r for r in result.receivers if r.failure is not None]
     usable = {r.station.name for r in result.receivers if r.features is not None}
@@ -168,10 +176,12 @@ def _store_result(connection: Connection, result: SessionFeatures, number: int) 
         keep_settings(connection)
         stored = features.stored_features(connection, session.id, for_update=True)
         poorer = None if stored is None or stored.failed else _poorer(stored, result)
-        if poorer is not None and stored is not None:
-            states.set_back(connection, session.id, state=featured_state(stored))
+        is_stored = poorer is None and features.replace_features(
+            connection, result, attempt=number, only_failed=not is_asked
+        )
+        if not is_stored:
+            _keep(connection, session.id, is_asked=is_asked)
         else:
-            features.replace_features(connection, result, attempt=number)
             states.set_featured(
                 connection,
                 session.id,
@@ -187,13 +197,23 @@ def _store_result(connection: Connection, result: SessionFeatures, number: int) 
             connection,
             session.id,
             number,
-            outcome="kept" if poorer else "partial" if failed else "done",
+            outcome="kept" if not is_stored else "partial" if failed else "done",
             seconds=result.seconds,
             error=poorer,
             traceback=next((r.failure.traceback for r in failed if r.failure and r.failure.traceback), None),
         )
         current = features.stored_features(connection, session.id)
-    return Outcome(session.id, True, poorer is None, summary_of(current.row) if current else {})
+    return Outcome(session.id, True, is_stored, summary_of(current.row) if current else {})
+
+
+def _keep(connection: Connection, session_id: UUID, *, is_asked: bool) -> None:
+    """Set the state back to what the row that stays says; where nobody asked, the row is news: other code wrote it."""
+    stored = features.stored_features(connection, session_id)
+    if is_asked and stored is not None:
+        states.set_back(connection, session_id, state=featured_state(stored))
+        return
+    states.set_back(connection, session_id, state="pending")
+    work.absorb(connection, [session_id])
 
 
 def _store_failure(
@@ -204,22 +224,23 @@ def _store_failure(
     settings: Settings,
     run_id: str | None,
     seconds: float,
+    *,
+    is_asked: bool,
 ) -> Outcome:
     causes = error.failures if isinstance(error, ExtractionFailed) else [error]
     trace = next(filter(None, map(traceback_of, causes)), None)
+    metadata = features.failure_metadata(run_id=run_id, feature_version=FEATURE_VERSION, seconds=seconds)
     with connection.begin():
-        stored = features.stored_features(connection, session.id, for_update=True)
-        kept = stored is not None and not stored.failed
-        if kept and stored is not None:
-            states.set_back(connection, session.id, state=featured_state(stored))
+        kept = not features.replace_with_failure(connection, session, error, attempt=number, metadata=metadata)
+        if kept:
+            _keep(connection, session.id, is_asked=is_asked)
         else:
-            metadata = features.failure_metadata(run_id=run_id, feature_version=FEATURE_VERSION, seconds=seconds)
-            features.replace_with_failure(connection, session, error, attempt=number, metadata=metadata)
             states.set_failed(connection, session.id, error, retry_rule(settings))
         states.finish_attempt(
             connection, session.id, number, outcome="failed", seconds=seconds, error=error, traceback=trace
         )
-    if kept and stored is not None:
+        stored = features.stored_features(connection, session.id) if kept else None
+    if stored is not None:
         logger.warning("session %s: recomputing failed, its features stay as they are: %s", session.id, error.message)
         return Outcome(session.id, True, False, {**summary_of(stored.row), "recompute_failed": error.message})
     summary = {"reasons": error.reason, "seconds": round(seconds, 4), "feature_version": FEATURE_VERSION}

@@ -107,7 +107,9 @@ def test_a_result_is_stored_with_the_keys_that_readers_know(engine: Engine) -> N
     of = session(engine, SOURCE)
     failure = ReceiverFailure("truncated", "cut off", transient=False, traceback="not for the row")
     with transaction(engine) as connection:
-        replace_features(connection, result(of, [receiver("RX1"), receiver("RX2", failure)]), attempt=1)
+        replace_features(
+            connection, result(of, [receiver("RX1"), receiver("RX2", failure)]), attempt=1, only_failed=False
+        )
         row = row_of(connection, of.id)
         assert history_of(connection, of.id) == []
     assert row.pop("created_at") is not None
@@ -189,7 +191,7 @@ def test_figures_that_are_undefined_are_null_and_an_unknown_source_has_no_place(
     of = session(engine)
     nothing = replace(result(of), figures=SessionFigures(0, None, 0.0, None))
     with transaction(engine) as connection:
-        replace_features(connection, nothing, attempt=1)
+        replace_features(connection, nothing, attempt=1, only_failed=False)
         row = row_of(connection, of.id)
     assert [row[name] for name in ("mean_snr_db", "gdop", "tx_latitude", "tx_longitude", "tx_power_dbm")] == [None] * 5
     assert (row["num_receivers_detected"], row["overall_confidence"], row["tx_known"]) == (0, 0.0, False)
@@ -201,7 +203,7 @@ def test_a_session_may_have_twelve_receivers(engine: Engine) -> None:
     many = result(of, [receiver(f"RX{index}") for index in range(12)])
     with transaction(engine) as connection:
         figures = replace(many.figures, num_receivers_detected=12)
-        replace_features(connection, replace(many, figures=figures), attempt=1)
+        replace_features(connection, replace(many, figures=figures), attempt=1, only_failed=False)
         stored = stored_features(connection, of.id)
     assert stored is not None
     assert (stored.num_usable, stored.num_receivers, stored.row["num_receivers_detected"]) == (12, 12, 12)
@@ -211,7 +213,9 @@ def test_what_is_stored_says_whose_it_is_and_how_good(engine: Engine) -> None:
     ours, foreign, failed = (session(engine) for _ in range(3))
     gone = ReceiverFailure("not_found", "gone", transient=True)
     with transaction(engine) as connection:
-        replace_features(connection, result(ours, [receiver("RX1"), receiver("RX2", gone)]), attempt=1)
+        replace_features(
+            connection, result(ours, [receiver("RX1"), receiver("RX2", gone)]), attempt=1, only_failed=False
+        )
         add_features(connection, foreign.id, [{"rx_id": "RX1"}, {"rx_id": "RX2"}], failed=None)
         fail(connection, failed)
         found = [stored_features(connection, of.id) for of in (ours, foreign, failed)]
@@ -258,8 +262,8 @@ def test_a_row_that_is_replaced_is_first_copied_whole_and_columns_of_others_keep
         add_features(connection, of.id, [{"rx_id": "old"}])
         connection.execute(sa.text("UPDATE heimdall.measurement_features SET dataset = 'training', gdop = 9"))
         before = connection.scalar(sa.text("SELECT to_jsonb(mf) FROM heimdall.measurement_features mf"))
-        replace_features(connection, result(of), attempt=7)
-        replace_features(connection, result(of, feature_version=4), attempt=8)
+        replace_features(connection, result(of), attempt=7, only_failed=False)
+        replace_features(connection, result(of, feature_version=4), attempt=8, only_failed=False)
         row = row_of(connection, of.id)
         history = history_of(connection, of.id)
     assert row["dataset"] == "training"
@@ -275,7 +279,7 @@ def test_a_success_after_a_failure_clears_what_the_failure_said(engine: Engine) 
     with transaction(engine) as connection:
         fail(connection, of, attempt=1)
         fail(connection, of, attempt=2)
-        replace_features(connection, result(of), attempt=3)
+        replace_features(connection, result(of), attempt=3, only_failed=False)
         row = row_of(connection, of.id)
         history = history_of(connection, of.id)
     assert (row["extraction_failed"], row["error_message"], row["overall_confidence"]) == (False, None, 0.75)
@@ -287,9 +291,20 @@ def test_the_time_of_a_row_is_that_of_its_last_replacement(engine: Engine) -> No
     times = []
     for attempt in (1, 2):
         with transaction(engine) as connection:
-            replace_features(connection, result(of), attempt=attempt)
+            replace_features(connection, result(of), attempt=attempt, only_failed=False)
             times.append(row_of(connection, of.id)["created_at"])
     assert times[0] < times[1]
+
+
+def test_a_result_that_may_replace_a_failure_only_leaves_features_as_they_are(engine: Engine) -> None:
+    of = session(engine)
+    with transaction(engine) as connection:
+        fail(connection, of, attempt=1)
+        assert replace_features(connection, result(of), attempt=2, only_failed=True)
+        before = row_of(connection, of.id)
+        assert not replace_features(connection, result(of, feature_version=4), attempt=3, only_failed=True)
+        assert row_of(connection, of.id) == before
+        assert [attempt for attempt, _ in history_of(connection, of.id)] == [2]
 
 
 def test_a_failure_never_replaces_features(engine: Engine) -> None:
@@ -311,7 +326,7 @@ def test_a_row_that_other_code_inserts_in_the_same_moment_is_not_lost(
         with transaction(engine) as connection:
             if ours == "failure":
                 return fail(connection, of)
-            replace_features(connection, result(of), attempt=1)
+            replace_features(connection, result(of), attempt=1, only_failed=False)
             return True
 
     with ThreadPoolExecutor(1) as pool:
@@ -352,7 +367,7 @@ def test_a_session_that_was_deleted_meanwhile_refuses_its_result(engine: Engine)
 
     def store() -> None:
         with transaction(engine) as connection:
-            replace_features(connection, result(of), attempt=1)
+            replace_features(connection, result(of), attempt=1, only_failed=False)
 
     with pytest.raises(DatabaseError, match="violates foreign key constraint"):
         store()

@@ -623,6 +623,47 @@ def test_columns_that_other_services_added_keep_their_values(
     assert row_of(factory, session_id)["reviewed_by"] == "somebody"
 
 
+@pytest.mark.parametrize("location", [GOOD, TRUNCATED], ids=["computed", "failed"])
+@pytest.mark.parametrize("had_failed", [False, True], ids=["no row before", "a failed row before"])
+def test_features_that_other_code_stores_while_we_compute_stay_and_are_counted(
+    engine: Engine,
+    factory: SessionFactory,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    location: str,
+    had_failed: bool,
+) -> None:
+    session_id = factory.add((location,) * 2)
+    if had_failed:
+        add_foreign_row(factory, session_id, receiver_features=[], extraction_failed=True, overall_confidence=0.0)
+
+    def write() -> None:
+        factory.rows("DELETE FROM heimdall.measurement_features RETURNING 1")  # as an upsert over it
+        add_foreign_row(factory, session_id)
+
+    interrupted(monkeypatch, write)
+    outcome = extract_session(engine, session_id, settings)
+    assert (outcome.has_features, outcome.computed) == (True, False)
+    assert row_of(factory, session_id)["extraction_metadata"] == {"extraction_method": "recorded"}
+    assert history(factory, session_id) == []
+    ended = "kept" if location == GOOD else "failed"
+    assert [(number, how) for number, how, *_ in attempts(factory, session_id)] == [(1, ended)]
+    state = state_row(factory, session_id)
+    assert (state["state"], state["feature_version"], state["running_since"]) == ("done", None, None)
+    assert (state["measurements_total"], state["measurements_with_features"]) == (2, 1)
+    assert (state["reason"], state["attempts"]) == (None, 0)
+
+
+def test_features_that_other_code_stores_while_we_recompute_are_replaced_since_somebody_asked(
+    engine: Engine, factory: SessionFactory, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session_id = factory.add()
+    interrupted(monkeypatch, lambda: add_foreign_row(factory, session_id))
+    assert extract_session(engine, session_id, settings, stale=True).computed
+    assert row_of(factory, session_id)["extraction_metadata"]["feature_version"] == FEATURE_VERSION
+    assert [row["overall_confidence"] for _, row in history(factory, session_id)] == [0.5]
+
+
 # --- two at once, and connections that die
 
 
@@ -689,9 +730,9 @@ def interrupted(monkeypatch: pytest.MonkeyPatch, event: Callable[[], None]) -> N
     def interrupting(*arguments: Any, **keywords: Any) -> Any:
         if pending:
             pending.pop()()
-        return analyze(*arguments, **keywords)
+        return compute_session(*arguments, **keywords)
 
-    monkeypatch.setattr("heimdall_assets.extraction.compute.analyze", interrupting)
+    monkeypatch.setattr("heimdall_assets.extraction.session.compute_session", interrupting)
 
 
 def test_a_connection_lost_during_the_computation_stores_nothing_and_the_planner_finds_the_session(
