@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from heimdall_assets.cli import backfill, coverage, database, demo, recordings, running
+from heimdall_assets.cli import backfill, coverage, database, demo, recordings, requests, running
 from heimdall_assets.cli.console import EXIT_USAGE, err
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ app = typer.Typer(
 )
 db_app = typer.Typer(help="The database: migrations, and the embedded PostgreSQL.", no_args_is_help=True)
 app.add_typer(db_app, name="db")
+app.add_typer(requests.app, name="requests")
 
 app.command("demo")(demo.demo)
 app.command("up")(running.up)

@@ -12,7 +12,7 @@ from heimdall_assets.errors import UnknownSession
 from heimdall_assets.records import KnownSource, Measurement, Session, Station
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from uuid import UUID
 
     from sqlalchemy.engine import Connection, Engine
@@ -172,6 +172,15 @@ def current_sessions(connection: Connection) -> str:
             SELECT c.id, c.state, c.measurements_total, c.measurements_with_features, c.feature_version, NULL,
                    c.completed_at
             FROM ({classified(connection, "wanted")}) c)"""
+
+
+def missing_sessions(connection: Connection, session_ids: Collection[UUID]) -> list[UUID]:
+    """Those of the ids that no completed session has, in their order."""
+    if not session_ids:
+        return []
+    query = sa.text("SELECT id FROM heimdall.recording_sessions WHERE id = ANY (:ids) AND status = 'completed'")
+    found = set(connection.scalars(query, {"ids": list(session_ids)}))
+    return [key for key in session_ids if key not in found]
 
 
 def load_session(connection: Connection, session_id: UUID, *, source_tolerance_hz: float) -> Session:

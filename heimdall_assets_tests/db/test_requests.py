@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from heimdall_assets.db import requests, states
 from heimdall_assets.db.engine import transaction
-from heimdall_assets.db.requests import Progress, Selection
+from heimdall_assets.db.progress import Progress, progress
+from heimdall_assets.db.requests import Selection
 from heimdall_assets.errors import SettingError, UnknownRequest
 from heimdall_assets.extraction import extract_session
 from heimdall_assets.records import FEATURE_VERSION
@@ -46,7 +47,7 @@ def settle(engine: Engine, key: UUID) -> Progress:
     """Give outcomes, as every tick does; how far the request is."""
     with transaction(engine) as connection:
         requests.settle(connection, feature_version=FEATURE_VERSION)
-        return requests.progress(connection, key)
+        return progress(connection, key)
 
 
 def waiting(engine: Engine) -> list[UUID]:
@@ -154,9 +155,9 @@ def test_a_cancelled_request_plans_nothing_more_and_keeps_what_was_done(
     extract_session(engine, keys[0], settings)
     settle(engine, request)
     with transaction(engine) as connection:
-        progress = requests.cancel(connection, request)
+        cancelled = requests.cancel(connection, request)
         assert requests.cancelled_requests(connection, {str(request), "sensor"}) == {str(request)}
-    assert (progress.status, progress.done, progress.remaining) == ("cancelled", 1, 0)
+    assert (cancelled.status, cancelled.done, cancelled.cancelled, cancelled.remaining) == ("cancelled", 1, 2, 0)
     assert waiting(engine) == []
     assert settle(engine, request).status == "cancelled"
 
@@ -189,7 +190,7 @@ def test_reserved_and_running_sessions_are_not_offered_twice(factory: SessionFac
 def test_an_unknown_request_is_named(engine: Engine) -> None:
     key = uuid.uuid4()
     with pytest.raises(UnknownRequest, match=str(key)), transaction(engine) as connection:
-        requests.progress(connection, key)
+        progress(connection, key)
 
 
 def test_ignored_sessions_leave_the_work_list_until_they_are_brought_back(
