@@ -33,6 +33,7 @@ app.command("backfill")(backfill.backfill)
 app.command("ignore")(backfill.ignore)
 app.command("settings")(running.settings)
 db_app.command("upgrade")(database.upgrade)
+db_app.command("grants")(database.grants)
 db_app.command("serve")(database.serve)
 
 

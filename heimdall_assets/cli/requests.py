@@ -26,7 +26,7 @@ COUNTS = ("total_found", "tasks_queued", "done", "failed", "cancelled", "remaini
 
 RequestArgument = Annotated[str, typer.Argument(metavar="REQUEST_ID", help="UUID of a request.")]
 
-app = typer.Typer(help="Requests: list, show, cancel.", no_args_is_help=False)
+app = typer.Typer()
 
 
 @app.callback(invoke_without_command=True)
