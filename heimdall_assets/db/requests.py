@@ -21,6 +21,7 @@ from heimdall_assets.db.progress import UNDER_WAY, Progress, progress
 from heimdall_assets.db.sessions import STARTS, current_sessions
 from heimdall_assets.db.tables import feature_requests as requests
 from heimdall_assets.errors import SettingError
+from heimdall_assets.records import FEATURE_VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -192,9 +193,13 @@ def settle(connection: Connection, *, feature_version: int) -> list[Progress]:
     list of Progress
         The requests that ended now.
     """
+    _set_outcomes(connection, feature_version)
+    return [progress(connection, request_id) for request_id in connection.scalars(sa.text(_FINISH)).all()]
+
+
+def _set_outcomes(connection: Connection, feature_version: int) -> None:
     connection.execute(sa.text(_SETTLE), {"version": feature_version, "most_lost": MOST_LOST})
     connection.execute(sa.text(_VANISHED))
-    return [progress(connection, request_id) for request_id in connection.scalars(sa.text(_FINISH)).all()]
 
 
 _NEXT = """
@@ -272,6 +277,7 @@ def cancel(connection: Connection, request_id: UUID) -> Progress:
         .where(requests.c.id == request_id, requests.c.finished_at.is_(None))
         .values(status="cancelled")
     )
+    _set_outcomes(connection, FEATURE_VERSION)  # what was done since the planner's last look counts
     under_way = sa.text(f"""
         SELECT count(*) FROM heimdall.feature_request_sessions a
         JOIN heimdall.feature_states fs USING (recording_session_id) WHERE a.request_id = :id AND {UNDER_WAY}""")
