@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import sys
 import time
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
@@ -96,8 +97,8 @@ def backfill(
             if not is_alive and not run:
                 err.print("no daemon is alive: the request waits until `heimdall up` or a dagster-daemon runs")
             if run or wait:
-                with dagster_processes(settings) as processes:
-                    found = _follow(engine, request_id, processes if run else None, stopped)
+                with dagster_processes(settings) if run else nullcontext() as processes:
+                    found = _follow(engine, request_id, processes, stopped)
             else:
                 found = _look(engine, request_id)
         print_request(found, as_json=as_json)

@@ -114,6 +114,11 @@ def planner_lock(engine: Engine) -> Iterator[Connection | None]:
         yield connection if taken else None
 
 
+def await_planner(connection: Connection) -> None:
+    """Keep the planner out until the end of the caller's transaction, waiting for a tick that is under way."""
+    connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": PLANNER_KEY})
+
+
 HELD = """
 SELECT (classid::bigint << 32) | objid::bigint FROM pg_locks
 WHERE locktype = 'advisory' AND objsubid = 1 AND granted

@@ -17,6 +17,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
+from heimdall_assets.db.locks import await_planner
 from heimdall_assets.db.progress import UNDER_WAY, Progress, progress
 from heimdall_assets.db.sessions import STARTS, current_sessions
 from heimdall_assets.db.tables import feature_requests as requests
@@ -210,9 +211,7 @@ _NEXT = """
     JOIN heimdall.feature_states fs ON fs.recording_session_id = a.recording_session_id
     WHERE r.status = 'running' AND r.finished_at IS NULL
       AND fs.reserved_by IS NULL AND fs.state NOT IN ('running', 'ignored')
-    ORDER BY r.created_at, a.position LIMIT :limit
-    FOR SHARE OF r -- a request that is being cancelled is waited for, and left out
-    """
+    ORDER BY r.created_at, a.position LIMIT :limit"""
 
 
 def next_sessions(connection: Connection, limit: int) -> Sequence[Any]:
@@ -272,6 +271,7 @@ def cancel(connection: Connection, request_id: UUID) -> Progress:
     UnknownRequest
         There is no such request.
     """
+    await_planner(connection)  # what it is planning just now is under way, and it sees that there is no more to plan
     connection.execute(
         sa.update(requests)
         .where(requests.c.id == request_id, requests.c.finished_at.is_(None))

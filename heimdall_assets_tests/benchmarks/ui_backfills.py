@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -19,7 +20,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from heimdall_assets import embedded
-from heimdall_assets.processes import stop_signals
 from heimdall_assets.settings import load_settings
 from heimdall_assets_tests.dagster_api import wait_for
 from heimdall_assets_tests.factory import GOOD, TRUNCATED
@@ -171,7 +171,10 @@ def measure(system: System) -> Iterator[Row]:
 @contextmanager
 def own_system() -> Iterator[System]:
     """Everything in a home of its own, which is removed at the end."""
-    with tempfile.TemporaryDirectory(prefix="heimdall-") as name, stop_signals():
+    # Also where SIGINT was inherited as ignored, which the processes would hand on; either ends it all.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with tempfile.TemporaryDirectory(prefix="heimdall-") as name:
         settings = load_settings(home=Path(name), database_url=None)
         Path(settings.resolved_iq_root).mkdir(parents=True, exist_ok=True)
         with embedded.database(settings), running_system(settings, Path(name)) as system:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -13,11 +14,13 @@ from hypothesis import strategies as st
 
 from heimdall_assets.db import requests, states, work
 from heimdall_assets.db.engine import transaction
+from heimdall_assets.db.locks import planner_lock
 from heimdall_assets.db.progress import Progress, progress, recent
 from heimdall_assets.db.requests import Selection
 from heimdall_assets.errors import SettingError, UnknownRequest
 from heimdall_assets.extraction import extract_session
 from heimdall_assets.records import FEATURE_VERSION
+from heimdall_assets_tests.dagster_api import wait_for
 from heimdall_assets_tests.factory import GOOD, TRUNCATED, SessionFactory
 
 if TYPE_CHECKING:
@@ -267,6 +270,29 @@ def test_a_request_nobody_has_taken_in_can_be_cancelled_without_a_planner(engine
         requests.take_in(connection, feature_version=FEATURE_VERSION)
         assert progress(connection, request).status == "cancelled"
         assert requests.cancel(connection, request).status == "cancelled"
+
+
+def test_cancelling_waits_for_a_tick_that_is_under_way(factory: SessionFactory, engine: Engine) -> None:
+    keys = factory.add_many(2)
+    request = submit(engine, pending=True)
+
+    def cancel() -> Progress:
+        with transaction(engine) as connection:
+            return requests.cancel(connection, request)
+
+    with ThreadPoolExecutor(1) as pool:
+        with planner_lock(engine) as planner:
+            assert planner is not None
+            future = pool.submit(cancel)
+            wait_for(
+                lambda: factory.scalar("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted") > 0,
+                "the command to wait",
+                poll_s=0.05,
+            )
+            work.reserve(planner, "request-1", keys[:1])
+            requests.note_queued(planner)
+        cancelled = future.result()
+    assert (cancelled.status, cancelled.remaining, cancelled.cancelled) == ("cancelling", 1, 1)
 
 
 def test_sessions_count_as_queued_whoever_planned_them_and_again_when_they_are_planned_anew(
