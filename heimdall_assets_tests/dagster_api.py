@@ -38,6 +38,10 @@ query ($selector: SensorSelector!) { sensorOrError(sensorSelector: $selector) {
   ... on Sensor { id sensorState { id selectorId status ticks(limit: 1) { status skipReason } } } } }"""
 STOP_SENSOR = "mutation ($id: String!) { stopSensor(id: $id) { __typename } }"
 START_SENSOR = "mutation ($s: SensorSelector!) { startSensor(sensorSelector: $s) { __typename } }"
+SCHEDULE = """
+query ($selector: ScheduleSelector!) { scheduleOrError(scheduleSelector: $selector) {
+  ... on Schedule { scheduleState { id status } } } }"""
+STOP_SCHEDULE = "mutation ($id: String!) { stopRunningSchedule(id: $id) { __typename } }"
 MATERIALIZATIONS = """
 query ($key: AssetKeyInput!) { assetOrError(assetKey: $key) { ... on Asset { assetMaterializations(limit: 1) {
   metadataEntries { label __typename ... on IntMetadataEntry { intValue } ... on FloatMetadataEntry { floatValue }
@@ -84,8 +88,14 @@ class DagsterAPI:
         """Runs that have not ended."""
         return self.runs(statuses=OPEN_STATUSES)
 
-    def backfill(self, keys: Sequence[str], *, run_config: Mapping[str, Any] | None = None) -> str:
+    def backfill(
+        self, keys: Sequence[str], *, run_config: Mapping[str, Any] | None = None, timeout_s: float = 150
+    ) -> str:
         """Launch a partition backfill of measurement_features as the UI does; returns its final status."""
+        return self.await_backfill(self.launch_backfill(keys, run_config=run_config), timeout_s=timeout_s)
+
+    def launch_backfill(self, keys: Sequence[str], *, run_config: Mapping[str, Any] | None = None) -> str:
+        """Launch a partition backfill; returns its id."""
         params: dict[str, Any] = {
             "assetSelection": [{"path": ["measurement_features"]}],
             "partitionNames": list(keys),
@@ -95,14 +105,17 @@ class DagsterAPI:
             params["runConfigData"] = run_config
         launched = self.query(BACKFILL, params=params)["launchPartitionBackfill"]
         assert launched["__typename"] == "LaunchBackfillSuccess", launched
-        identity = launched["backfillId"]
+        return str(launched["backfillId"])
+
+    def await_backfill(self, identity: str, *, timeout_s: float = 150) -> str:
+        """Wait for a backfill to end; returns its final status."""
         ended = ("COMPLETED", "COMPLETED_SUCCESS", "COMPLETED_FAILED", "FAILED", "CANCELED")
 
         def status() -> str:
             answer = self.query(BACKFILL_STATUS, id=identity)["partitionBackfillOrError"]
             return str(answer["status"])
 
-        wait_for(lambda: status() in ended, "the backfill to end", timeout_s=150)
+        wait_for(lambda: status() in ended, "the backfill to end", timeout_s=timeout_s)
         return status()
 
     def launch(self, job: str, *, tags: Mapping[str, str], run_config: Mapping[str, Any]) -> str:
@@ -136,6 +149,13 @@ class DagsterAPI:
     def start_sensor(self) -> None:
         """Switch the sensor on."""
         self.query(START_SENSOR, s={**REPOSITORY, "sensorName": "unfeatured_sessions_sensor"})
+
+    def stop_schedule(self) -> None:
+        """Switch the schedule off, so that no tick of it falls into what a test looks at."""
+        selector = {**REPOSITORY, "scheduleName": "batch_feature_extraction_schedule"}
+        state = self.query(SCHEDULE, selector=selector)["scheduleOrError"]["scheduleState"]
+        answer = self.query(STOP_SCHEDULE, id=state["id"])["stopRunningSchedule"]
+        assert answer["__typename"] == "ScheduleStateResult", answer
 
     def latest_metadata(self, asset: str) -> dict[str, Any]:
         """Metadata of an asset's newest materialization."""

@@ -16,6 +16,7 @@ from heimdall_assets.cli import (
     plots,
     receivers,
     recordings,
+    requests,
     running,
     verification,
 )
@@ -40,6 +41,7 @@ receivers_app = typer.Typer(
     no_args_is_help=True,
 )
 app.add_typer(receivers_app, name="receivers")
+app.add_typer(requests.app, name="requests")
 
 app.command("demo")(demo.demo)
 app.command("up")(running.up)
@@ -59,6 +61,7 @@ receivers_app.command("list")(receivers.show_all)
 receivers_app.command("set")(receivers.set_one)
 receivers_app.command("remove")(receivers.remove)
 db_app.command("upgrade")(database.upgrade)
+db_app.command("grants")(database.grants)
 db_app.command("serve")(database.serve)
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import getpass
 import sys
 import time
-from typing import TYPE_CHECKING, Annotated, Any
+from contextlib import nullcontext
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
 
 import typer
@@ -14,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from heimdall_assets.cli.console import (
     EXIT_FAILED,
+    EXIT_STOPPED,
     DebugOption,
     JsonOption,
     err,
@@ -24,19 +26,20 @@ from heimdall_assets.cli.console import (
     session_id_of,
 )
 from heimdall_assets.cli.database import connected
-from heimdall_assets.db import coverage, heartbeats, requests, states
+from heimdall_assets.cli.requests import print_request
+from heimdall_assets.db import coverage, heartbeats, progress, requests, sessions, states
 from heimdall_assets.db.engine import transaction
 from heimdall_assets.db.requests import Selection
 from heimdall_assets.errors import SettingError, UnknownSession
 from heimdall_assets.processes import Processes, dagster_processes, start_daemon, stop_signals
 from heimdall_assets.records import FEATURE_VERSION
-from heimdall_assets.settings import Settings, load_settings
+from heimdall_assets.settings import load_settings
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Iterator
+    from collections.abc import Mapping, Sequence
 
-    from sqlalchemy.engine import Engine
+    from sqlalchemy.engine import Connection, Engine
 
 DAEMON_SILENCE_S = 60.0
 POLL_S = 1.0
@@ -62,42 +65,53 @@ def backfill(
     Example: heimdall backfill --retry-failed --reason not_found --wait
     """
     with reporting(as_json=as_json, debug=debug), stop_signals() as stopped:
-        settings = load_settings()
+        _refuse_contradictions(
+            {"--all": everything, "--limit": limit is not None, "--session": bool(session)},
+            {"--dry-run": dry_run, "--run": run, "--wait": wait},
+        )
         selection = Selection(
             pending=everything or (limit is not None and not (stale or retry_failed or reason)),
             stale=stale,
             failed=retry_failed and reason is None,
             reason=reason,
-            session_ids=tuple(str(session_id_of(text)) for text in session or ()),
+            session_ids=tuple(str(_asked_session(text)) for text in session or ()),
             since=_moment("--since", since),
             until=_moment("--until", until),
             limit=limit,
         )
         if not (selection.pending or stale or retry_failed or reason or selection.session_ids):
             raise SettingError("say which sessions: --all, --limit N, --session ID, --stale or --retry-failed")
+        if selection.since and selection.until and _time(selection.since) >= _time(selection.until):
+            raise SettingError(f"--since {since} is not before --until {until}: no session can be meant")
+        settings = load_settings()
         with connected(settings) as engine:
-            if dry_run:
-                with transaction(engine) as connection:
-                    planned = requests.count(connection, selection, feature_version=FEATURE_VERSION)
-                if as_json:
-                    print_json({"planned": planned})
-                else:
-                    out.print(f"{planned} sessions", markup=False)
-                return
             with transaction(engine) as connection:
+                _require_sessions(connection, selection.session_ids)
+                if dry_run:
+                    planned = requests.count(connection, selection, feature_version=FEATURE_VERSION)
+                    if as_json:
+                        print_json({"planned": planned})
+                    else:
+                        out.print(f"{planned} sessions", markup=False)
+                    return
                 request_id = requests.submit(connection, selection, requested_by=f"cli {getpass.getuser()}")
                 is_alive = _is_daemon_alive(connection)
             if not is_alive and not run:
                 err.print("no daemon is alive: the request waits until `heimdall up` or a dagster-daemon runs")
-            with _daemon_if(settings, needed=run and not is_alive) as processes:
-                progress = _follow(engine, request_id, processes, stopped) if run or wait else _look(engine, request_id)
-        _print_progress(progress, as_json=as_json)
-        if progress.failed:
+            if run or wait:
+                with dagster_processes(settings) if run else nullcontext() as processes:
+                    found = _follow(engine, request_id, processes, stopped)
+            else:
+                found = _look(engine, request_id)
+        print_request(found, as_json=as_json)
+        if (run or wait) and not found.has_ended:
+            raise typer.Exit(EXIT_STOPPED)
+        if found.failed or found.status == "cancelled":
             raise typer.Exit(EXIT_FAILED)
 
 
 def ignore(
-    sessions: Annotated[list[str], typer.Argument(help="UUIDs of recording sessions.")],
+    session_ids: Annotated[list[str], typer.Argument(help="UUIDs of recording sessions.")],
     undo: Annotated[bool, typer.Option("--undo", help="Bring them back.")] = False,
     as_json: JsonOption = False,
     debug: DebugOption = False,
@@ -107,7 +121,7 @@ def ignore(
     Example: heimdall ignore 6f0f5d2e-7f0b-5c55-9a5e-1d0f6f7a2c11
     """
     with reporting(as_json=as_json, debug=debug):
-        keys = [session_id_of(text) for text in sessions]
+        keys = [session_id_of(text) for text in session_ids]
         with connected(load_settings()) as engine, transaction(engine) as connection:
             changed = states.ignore(connection, keys, undo=undo)
             missing = [key for key in keys if states.state_of(connection, key) is None]
@@ -119,34 +133,53 @@ def ignore(
             out.print(f"{len(changed)} of {len(keys)} sessions {'brought back' if undo else 'ignored'}", markup=False)
 
 
+def _refuse_contradictions(*alternatives: Mapping[str, bool]) -> None:
+    for options in alternatives:
+        given = [name for name, is_given in options.items() if is_given]
+        if len(given) > 1:
+            raise SettingError(f"{given[0]} and {given[1]} exclude one another")
+
+
+def _asked_session(text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError:
+        raise SettingError(f"--session {text!r} is not allowed: a session's UUID") from None
+
+
+def _require_sessions(connection: Connection, session_ids: Sequence[str]) -> None:
+    """Raise UnknownSession where one that was named does not exist: it would be left out without a word."""
+    missing = sessions.missing_sessions(connection, [UUID(text) for text in session_ids])
+    if missing:
+        raise UnknownSession(f"there is no completed recording session {missing[0]}")
+
+
 def _moment(option: str, text: str | None) -> str | None:
     return None if text is None else moment(option, text).isoformat()
 
 
-def _is_daemon_alive(connection: Any) -> bool:
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+def _is_daemon_alive(connection: Connection) -> bool:
     silence_s = heartbeats.seconds_since(connection, heartbeats.PLANNER)
     return silence_s is not None and silence_s < DAEMON_SILENCE_S
 
 
-@contextlib.contextmanager
-def _daemon_if(settings: Settings, *, needed: bool) -> Iterator[Processes | None]:
-    if not needed:
-        yield None
-        return
-    with dagster_processes(settings) as processes:
-        start_daemon(processes)
-        yield processes
-
-
-def _look(engine: Engine, request_id: UUID) -> requests.Progress:
+def _look(engine: Engine, request_id: UUID) -> progress.Progress:
     with transaction(engine) as connection:
-        return requests.progress(connection, request_id)
+        return progress.progress(connection, request_id)
 
 
 def _follow(
     engine: Engine, request_id: UUID, processes: Processes | None, stopped: threading.Event
-) -> requests.Progress:
-    """Watch a request until it ends; a stop signal ends the watching, not the request."""
+) -> progress.Progress:
+    """Watch a request until it ends; a stop signal ends the watching, not the request.
+
+    With processes, a daemon of our own is started among them once no other is alive.
+    """
+    is_ours = False
     with Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -156,15 +189,24 @@ def _follow(
         disable=not sys.stderr.isatty(),
     ) as bar:
         task = bar.add_task("backfill", total=None)
-        progress = _look(engine, request_id)
-        while not progress.has_ended and not stopped.wait(POLL_S):
-            if processes is not None:
+        found = _look(engine, request_id)
+        while not found.has_ended and not stopped.is_set():
+            if processes is not None and is_ours:
                 processes.check()
-            progress = _look(engine, request_id)
-            bar.update(task, total=progress.total_found or None, completed=progress.done + progress.failed)
-    if processes is not None and progress.has_ended:
+            elif processes is not None and not _has_daemon(engine):
+                start_daemon(processes)
+                is_ours = True
+            stopped.wait(POLL_S)
+            found = _look(engine, request_id)
+            bar.update(task, total=found.total_found or None, completed=found.done + found.failed)
+    if is_ours and found.has_ended:
         _await_reports(engine, stopped)
-    return progress
+    return found
+
+
+def _has_daemon(engine: Engine) -> bool:
+    with transaction(engine) as connection:
+        return _is_daemon_alive(connection)
 
 
 def _await_reports(engine: Engine, stopped: threading.Event) -> None:
@@ -174,27 +216,3 @@ def _await_reports(engine: Engine, stopped: threading.Event) -> None:
         with transaction(engine) as connection:
             if coverage.is_report_current(connection):
                 return
-
-
-def _print_progress(progress: requests.Progress, *, as_json: bool) -> None:
-    document = {
-        "request_id": progress.request_id,
-        "status": progress.status,
-        "total_found": progress.total_found,
-        "tasks_queued": progress.tasks_queued,
-        "done": progress.done,
-        "failed": progress.failed,
-        "remaining": progress.remaining,
-        "num_batches": progress.num_batches,
-        "eta_seconds": progress.eta_seconds,
-    }
-    if as_json:
-        print_json(document)
-        return
-    out.print(f"request {progress.request_id}: {progress.status}", markup=False)
-    if progress.total_found:
-        out.print(
-            f"{progress.total_found} found, {progress.done} done, {progress.failed} failed, "
-            f"{progress.remaining} remaining, {progress.num_batches} batches",
-            markup=False,
-        )

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 PIPE_WIDTH = 200
 EXIT_FAILED = 1
 EXIT_USAGE = 2
+EXIT_STOPPED = 130
+"""As a shell reports what SIGINT ended."""
 
 # A pipe has no width: tables must not be cut there.
 out = Console(soft_wrap=True, highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
@@ -61,7 +63,7 @@ def reporting(*, as_json: bool, debug: bool) -> Iterator[None]:
             raise
         fail(error, as_json=as_json)
     except KeyboardInterrupt:
-        raise typer.Exit(130) from None
+        raise typer.Exit(EXIT_STOPPED) from None
 
 
 def fail(error: HeimdallError, *, as_json: bool) -> NoReturn:

@@ -11,7 +11,8 @@ import typer
 from heimdall_assets import embedded
 from heimdall_assets.cli.console import DebugOption, JsonOption, err, out, print_json, reporting
 from heimdall_assets.db import migrate
-from heimdall_assets.db.engine import open_engine
+from heimdall_assets.db.engine import open_engine, transaction
+from heimdall_assets.db.grants import grants as role_grants
 from heimdall_assets.db.urls import embedded_address_file, heimdall_url
 from heimdall_assets.errors import DatabaseUnavailable, WrongDatabase
 from heimdall_assets.processes import stop_signals
@@ -55,8 +56,7 @@ def upgrade(
     with reporting(as_json=as_json, debug=debug):
         settings = load_settings()
         if sql:
-            before = _revision_if_reachable(settings)
-            sys.stdout.write(migrate.upgrade_sql(before))
+            sys.stdout.write(_sql_for(settings))
             return
         with embedded.database(settings):
             engine = open_engine(heimdall_url(settings))
@@ -70,16 +70,33 @@ def upgrade(
             out.print(f"database at revision {after}" + (", as it was" if before == after else f" (was: {before})"))
 
 
-def _revision_if_reachable(settings: Settings) -> str | None:
+def grants(
+    role: Annotated[str, typer.Argument(help="Name of a role.")],
+    ingest: Annotated[bool, typer.Option("--ingest", help="It may also register recordings.")] = False,
+    debug: DebugOption = False,
+) -> None:
+    """Print what lets a role run the pipeline where another one owns the tables; run by the owner.
+
+    Example: heimdall db grants heimdall_runtime | psql -v ON_ERROR_STOP=1 heimdall
+    """
+    with reporting(as_json=False, debug=debug):
+        sys.stdout.writelines(f"{statement};\n" for statement in role_grants(role, ingest=ingest))
+
+
+def _sql_for(settings: Settings) -> str:
+    """The migrations that the database lacks, as it is; all of them where it cannot be asked."""
     try:
         engine = open_engine(heimdall_url(settings))
         try:
-            return migrate.current_revision(engine)
+            before = migrate.current_revision(engine)
+            with transaction(engine) as connection:
+                catalog = migrate.catalog_of(connection)
         finally:
             engine.dispose()
     except (DatabaseUnavailable, WrongDatabase) as error:  # it may not exist yet
         err.print(f"-- {error.message}: all migrations follow", markup=False)
-        return None
+        return migrate.upgrade_sql(None)
+    return migrate.upgrade_sql(before, catalog)
 
 
 def serve(

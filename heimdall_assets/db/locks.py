@@ -133,6 +133,11 @@ def change_settings(connection: Connection) -> None:
         connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
 
 
+def await_planner(connection: Connection) -> None:
+    """Keep the planner out until the end of the caller's transaction, waiting for a tick that is under way."""
+    connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": PLANNER_KEY})
+
+
 HELD = """
 SELECT (classid::bigint << 32) | objid::bigint FROM pg_locks
 WHERE locktype = 'advisory' AND objsubid = 1 AND granted

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import time
 from contextlib import redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,12 @@ from heimdall_assets.errors import WrongDatabase
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
 
-_VERSION_TABLE = f"{SCHEMA}.feature_alembic_version"
+VERSION_TABLE = f"{SCHEMA}.feature_alembic_version"
+_CREATE_SCHEMA = f"""DO $$
+BEGIN
+    -- not IF NOT EXISTS: that asks for the right to create schemas even where it is there
+    IF to_regnamespace('{SCHEMA}') IS NULL THEN CREATE SCHEMA {SCHEMA}; END IF;
+END $$;"""
 _UPGRADE_LOCK = 0x6865696D64616C6C  # "heimdall": two upgrades at once take turns
 _TURN_POLL_S = 0.2
 
@@ -39,9 +45,9 @@ def head_revision() -> str:
 def current_revision(engine: Engine) -> str | None:
     """The revision that the database is at; None where it was never upgraded."""
     with transaction(engine) as connection:
-        if connection.scalar(sa.text("SELECT to_regclass(:name)"), {"name": _VERSION_TABLE}) is None:
+        if connection.scalar(sa.text("SELECT to_regclass(:name)"), {"name": VERSION_TABLE}) is None:
             return None
-        revision = connection.scalar(sa.text(f"SELECT version_num FROM {_VERSION_TABLE}"))
+        revision = connection.scalar(sa.text(f"SELECT version_num FROM {VERSION_TABLE}"))
     return None if revision is None else str(revision)
 
 
@@ -72,6 +78,7 @@ def upgrade(engine: Engine) -> tuple[str | None, str]:
             with transaction(engine) as connection:
                 if connection.scalar(sa.text("SELECT to_regnamespace(:name)"), {"name": SCHEMA}) is None:
                     connection.execute(sa.text(f"CREATE SCHEMA {SCHEMA}"))
+                config.attributes["catalog"] = catalog_of(connection)
             with translated(), engine.connect() as connection:
                 config.attributes["connection"] = connection
                 command.upgrade(config, "head")
@@ -91,20 +98,63 @@ def _take_turn(guard: Connection) -> None:
         time.sleep(_TURN_POLL_S)
 
 
-def upgrade_sql(from_revision: str | None) -> str:
-    """The migrations as SQL, for a DBA to read or run.
+def upgrade_sql(from_revision: str | None, catalog: Catalog | None = None) -> str:
+    """The migrations as SQL, for a DBA to read or run: ``psql -v ON_ERROR_STOP=1``, outside a transaction.
 
     Parameters
     ----------
     from_revision : str or None
         Where the database is; None for one that was never upgraded.
+    catalog : Catalog, optional
+        What :func:`catalog_of` says of that database; without it the statements that depend on it say so.
     """
     buffer = io.StringIO()
     config = _config()
     config.output_buffer = buffer
+    config.attributes["catalog"] = catalog
     with redirect_stdout(buffer):
         command.upgrade(config, f"{from_revision or 'base'}:head", sql=True)
-    return f"CREATE SCHEMA IF NOT EXISTS {SCHEMA};\n\n{buffer.getvalue()}"
+    return f"{_CREATE_SCHEMA}\n\n{buffer.getvalue()}"
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """What of an existing database decides how indexes are made.
+
+    Attributes
+    ----------
+    has_session_link : bool
+        measurements has a recording_session_id, or will have been made with one.
+    hypertables : frozenset of str
+        Tables of the schema that TimescaleDB partitions: it refuses CREATE INDEX CONCURRENTLY on them.
+    broken_indexes : frozenset of str
+        What an interrupted CREATE INDEX CONCURRENTLY left: never used, yet it has the name.
+    """
+
+    has_session_link: bool
+    hypertables: frozenset[str]
+    broken_indexes: frozenset[str]
+
+
+def catalog_of(connection: Connection) -> Catalog:
+    """Look at a database as it is."""
+    no_link = """
+        SELECT count(*) FROM pg_class c WHERE c.oid = to_regclass(:table)
+        AND NOT EXISTS (SELECT 1 FROM pg_attribute a WHERE a.attrelid = c.oid AND NOT a.attisdropped
+                        AND a.attname = 'recording_session_id')"""
+    lacks_link = connection.scalar(sa.text(no_link), {"table": f"{SCHEMA}.measurements"})
+    hypertables: frozenset[str] = frozenset()
+    if connection.scalar(sa.text("SELECT to_regclass('_timescaledb_catalog.hypertable')")) is not None:
+        query = "SELECT table_name::text FROM _timescaledb_catalog.hypertable WHERE schema_name = :schema"
+        hypertables = frozenset(connection.scalars(sa.text(query), {"schema": SCHEMA}))
+    broken = """
+        SELECT c.relname::text FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+        WHERE NOT i.indisvalid AND c.relnamespace = to_regnamespace(:schema)"""
+    return Catalog(
+        has_session_link=not lacks_link,
+        hypertables=hypertables,
+        broken_indexes=frozenset(connection.scalars(sa.text(broken), {"schema": SCHEMA})),
+    )
 
 
 def require_current(engine: Engine) -> None:

@@ -8,6 +8,7 @@ attempt that ended after it was asked.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -16,16 +17,23 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
+from heimdall_assets.db.locks import await_planner
+from heimdall_assets.db.progress import UNDER_WAY, Progress, progress
 from heimdall_assets.db.sessions import STARTS, current_sessions
 from heimdall_assets.db.staleness import is_stale
-from heimdall_assets.db.tables import feature_request_sessions as asked
 from heimdall_assets.db.tables import feature_requests as requests
-from heimdall_assets.errors import SettingError, UnknownRequest
+from heimdall_assets.errors import SettingError
+from heimdall_assets.records import FEATURE_VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from sqlalchemy.engine import Connection
+
+logger = logging.getLogger(__name__)
+
+MOST_LOST = 3
+"""A quarantined session whose workers died this often since it was asked for has failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,29 +78,15 @@ class Selection:
         return cls(**{**kept, "session_ids": tuple(kept.get("session_ids", ()))})
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a request is; at the end ``done + failed`` is ``total_found``, unless it was cancelled."""
-
-    request_id: UUID
-    status: str
-    total_found: int
-    tasks_queued: int
-    done: int
-    failed: int
-    remaining: int
-    num_batches: int
-    created_at: datetime
-    eta_seconds: float | None
-
-    @property
-    def has_ended(self) -> bool:
-        """True once nothing will change any more."""
-        return self.status in {"done", "cancelled"}
-
-
 def submit(connection: Connection, selection: Selection, *, requested_by: str) -> UUID:
-    """Write a request down; the planner of the running system takes it in."""
+    """Write a request down; the planner of the running system takes it in.
+
+    Raises
+    ------
+    SettingError
+        The selection names no sessions.
+    """
+    _selected(connection, selection, 0)  # refused here, where somebody is told, and not in the planner
     request_id: UUID = connection.execute(
         insert(requests).values(selection=asdict(selection), requested_by=requested_by).returning(requests.c.id)
     ).scalar_one()
@@ -125,7 +119,12 @@ def take_in(connection: Connection, *, feature_version: int) -> int:
         .order_by(requests.c.created_at)
     ).all()
     for request_id, values in waiting:
-        query, parameters = _selected(connection, Selection.from_json(values), feature_version)
+        try:
+            query, parameters = _selected(connection, Selection.from_json(values), feature_version)
+        except (SettingError, TypeError, ValueError) as error:  # written by other code: it must not stop all others
+            logger.warning("request %s cannot be read and is cancelled: %s", request_id, error)
+            cancel(connection, request_id)
+            continue
         found = connection.execute(
             sa.text(
                 f"{query[0]} INSERT INTO heimdall.feature_request_sessions "
@@ -152,7 +151,7 @@ _SETTLE = f"""
     SET outcome = CASE WHEN fs.state IN ('done', 'partial') AND NOT ({_ASKS_FOR_STALE} AND {is_stale("fs")})
                        THEN 'done' ELSE 'failed' END
     FROM heimdall.feature_requests r, heimdall.feature_states fs
-    WHERE a.outcome IS NULL AND r.id = a.request_id AND r.finished_at IS NULL AND r.status = 'running'
+    WHERE a.outcome IS NULL AND r.id = a.request_id AND r.finished_at IS NULL AND r.status <> 'queued'
       AND fs.recording_session_id = a.recording_session_id
       AND fs.state <> 'running'
       AND (fs.state IN ('ignored', 'empty')
@@ -160,6 +159,11 @@ _SETTLE = f"""
            OR EXISTS (SELECT 1 FROM heimdall.feature_attempts t
                       WHERE t.recording_session_id = a.recording_session_id AND t.finished_at > r.created_at
                         AND t.outcome <> 'lost')
+           -- or it has killed one worker after the other: asking again would never end
+           OR (fs.state = 'quarantined'
+               AND (SELECT count(*) FROM heimdall.feature_attempts t
+                    WHERE t.recording_session_id = a.recording_session_id AND t.finished_at > r.created_at)
+                   >= :most_lost)
            -- or it has features, and was not asked for because they are stale
            OR (fs.state IN ('done', 'partial')
                AND NOT ({_ASKS_FOR_STALE} AND {is_stale("fs")})))"""
@@ -167,30 +171,41 @@ _SETTLE = f"""
 _VANISHED = """
     UPDATE heimdall.feature_request_sessions a SET outcome = 'failed'
     FROM heimdall.feature_requests r
-    WHERE a.outcome IS NULL AND r.id = a.request_id AND r.finished_at IS NULL AND r.status = 'running'
+    WHERE a.outcome IS NULL AND r.id = a.request_id AND r.finished_at IS NULL AND r.status <> 'queued'
       AND NOT EXISTS (SELECT 1 FROM heimdall.feature_states fs
                       WHERE fs.recording_session_id = a.recording_session_id)"""
 
-_FINISH = """
-    UPDATE heimdall.feature_requests r SET status = 'done', finished_at = clock_timestamp()
-    WHERE r.finished_at IS NULL AND r.status = 'running'
-      AND NOT EXISTS (SELECT 1 FROM heimdall.feature_request_sessions a
-                      WHERE a.request_id = r.id AND a.outcome IS NULL)
-    RETURNING r.id, r.total_found,
-              (SELECT count(*) FROM heimdall.feature_request_sessions a WHERE a.request_id = r.id) AS queued"""
+_FINISH = f"""
+    UPDATE heimdall.feature_requests r
+    SET status = CASE r.status WHEN 'running' THEN 'done' ELSE r.status END, finished_at = clock_timestamp()
+    WHERE r.finished_at IS NULL
+      AND CASE r.status
+          WHEN 'running' THEN
+              NOT EXISTS (SELECT 1 FROM heimdall.feature_request_sessions a
+                          WHERE a.request_id = r.id AND a.outcome IS NULL)
+          WHEN 'cancelled' THEN
+              NOT EXISTS (SELECT 1 FROM heimdall.feature_request_sessions a
+                          JOIN heimdall.feature_states fs USING (recording_session_id)
+                          WHERE a.request_id = r.id AND {UNDER_WAY})
+          ELSE false END
+    RETURNING r.id"""
 
 
-def settle(connection: Connection, *, feature_version: int) -> list[tuple[UUID, int, int]]:
-    """Give sessions that ended their outcome, and end the requests that have no open ones.
+def settle(connection: Connection, *, feature_version: int) -> list[Progress]:
+    """Give sessions that ended their outcome, and end the requests that wait for none any more.
 
     Returns
     -------
-    list of (UUID, int, int)
-        The requests that ended now, how many sessions they had found, and how many were planned for them.
+    list of Progress
+        The requests that ended now.
     """
-    connection.execute(sa.text(_SETTLE), {"version": feature_version})
+    _set_outcomes(connection, feature_version)
+    return [progress(connection, request_id) for request_id in connection.scalars(sa.text(_FINISH)).all()]
+
+
+def _set_outcomes(connection: Connection, feature_version: int) -> None:
+    connection.execute(sa.text(_SETTLE), {"version": feature_version, "most_lost": MOST_LOST})
     connection.execute(sa.text(_VANISHED))
-    return [(row[0], int(row[1] or 0), int(row[2])) for row in connection.execute(sa.text(_FINISH))]
 
 
 _NEXT = f"""
@@ -209,20 +224,37 @@ def next_sessions(connection: Connection, limit: int, *, feature_version: int) -
     return connection.execute(sa.text(_NEXT), {"limit": limit, "version": feature_version}).all()
 
 
-def set_queued(connection: Connection, request_id: UUID, session_ids: Collection[UUID]) -> int:
-    """Remember that a batch was planned for a request; returns its number, from 1."""
-    connection.execute(
-        sa.update(asked)
-        .where(asked.c.request_id == request_id, asked.c.recording_session_id.in_(session_ids))
-        .values(queued_at=sa.func.clock_timestamp())
-    )
-    number = connection.execute(
-        sa.update(requests)
-        .where(requests.c.id == request_id)
-        .values(num_batches=requests.c.num_batches + 1)
-        .returning(requests.c.num_batches)
-    ).scalar_one()
-    return int(number)
+_NOTE_QUEUED = """
+    WITH planned AS (
+        UPDATE heimdall.feature_request_sessions a SET queued_at = clock_timestamp()
+        FROM heimdall.feature_requests r, heimdall.feature_states fs
+        WHERE r.status = 'running' AND r.finished_at IS NULL AND a.request_id = r.id AND a.outcome IS NULL
+          AND fs.recording_session_id = a.recording_session_id AND fs.reserved_by IS NOT NULL
+          AND (a.queued_at IS NULL OR a.queued_at < fs.reserved_at)
+        RETURNING a.request_id, a.position, fs.reserved_by)
+    SELECT request_id, count(*) AS sessions FROM planned GROUP BY request_id, reserved_by
+    ORDER BY request_id, min(position)"""
+
+
+def note_queued(connection: Connection) -> list[tuple[UUID, int, int]]:
+    """Remember which sessions of running requests were planned, for whatever reason.
+
+    Returns
+    -------
+    list of (UUID, int, int)
+        A batch that holds such sessions and was not noted before: the request, the batch's number in it, from 1, and
+        how many of the request's sessions it holds.
+    """
+    noted = []
+    for request_id, sessions in connection.execute(sa.text(_NOTE_QUEUED)).all():
+        number = connection.execute(
+            sa.update(requests)
+            .where(requests.c.id == request_id)
+            .values(num_batches=requests.c.num_batches + 1)
+            .returning(requests.c.num_batches)
+        ).scalar_one()
+        noted.append((request_id, int(number), int(sessions)))
+    return noted
 
 
 def cancelled_requests(connection: Connection, request_ids: Collection[str]) -> set[str]:
@@ -234,55 +266,33 @@ def cancelled_requests(connection: Connection, request_ids: Collection[str]) -> 
 
 
 def cancel(connection: Connection, request_id: UUID) -> Progress:
-    """Stop a request: what is not queued yet will not be; what runs ends as it would have.
+    """Stop a request: what is not planned will not be for it, the planner takes back what waits in the queue.
+
+    What runs ends as it would have, and counts. Pending sessions are not lost: sensor and schedule plan them for
+    their own sake.
 
     Raises
     ------
     UnknownRequest
         There is no such request.
     """
+    await_planner(connection)  # what it is planning just now is under way, and it sees that there is no more to plan
     connection.execute(
         sa.update(requests)
         .where(requests.c.id == request_id, requests.c.finished_at.is_(None))
-        .values(status="cancelled", finished_at=sa.func.clock_timestamp())
+        .values(status="cancelled")
     )
+    _set_outcomes(connection, FEATURE_VERSION)  # what was done since the planner's last look counts
+    under_way = sa.text(f"""
+        SELECT count(*) FROM heimdall.feature_request_sessions a
+        JOIN heimdall.feature_states fs USING (recording_session_id) WHERE a.request_id = :id AND {UNDER_WAY}""")
+    if not connection.scalar(under_way, {"id": request_id}):  # then no planner is needed to end it
+        connection.execute(
+            sa.update(requests)
+            .where(requests.c.id == request_id, requests.c.finished_at.is_(None))
+            .values(finished_at=sa.func.clock_timestamp())
+        )
     return progress(connection, request_id)
-
-
-def progress(connection: Connection, request_id: UUID) -> Progress:
-    """How far a request is.
-
-    Raises
-    ------
-    UnknownRequest
-        There is no such request.
-    """
-    query = """
-        SELECT r.status, coalesce(r.total_found, 0) AS total_found, r.num_batches, r.created_at,
-               count(*) FILTER (WHERE a.queued_at IS NOT NULL OR a.outcome IS NOT NULL) AS queued,
-               count(*) FILTER (WHERE a.outcome = 'done') AS done,
-               count(*) FILTER (WHERE a.outcome = 'failed') AS failed,
-               extract(epoch FROM coalesce(r.finished_at, clock_timestamp()) - r.started_at) AS seconds
-        FROM heimdall.feature_requests r
-        LEFT JOIN heimdall.feature_request_sessions a ON a.request_id = r.id
-        WHERE r.id = :id GROUP BY r.id"""
-    row = connection.execute(sa.text(query), {"id": request_id}).one_or_none()
-    if row is None:
-        raise UnknownRequest(f"there is no request {request_id}")
-    ended = row.done + row.failed
-    remaining = 0 if row.status in {"done", "cancelled"} else row.total_found - ended
-    return Progress(
-        request_id=request_id,
-        status=row.status,
-        total_found=row.total_found,
-        tasks_queued=row.queued,
-        done=row.done,
-        failed=row.failed,
-        remaining=remaining,
-        num_batches=row.num_batches,
-        created_at=row.created_at,
-        eta_seconds=round(float(row.seconds) / ended * remaining, 1) if ended and row.seconds else None,
-    )
 
 
 def _selected(
@@ -296,7 +306,7 @@ def _selected(
     if selection.stale or selection.session_ids:
         parameters["version"] = feature_version
         kinds.append(is_stale("c"))
-    if selection.failed or selection.session_ids:
+    if selection.failed or (selection.session_ids and selection.reason is None):
         kinds.append("c.state IN ('failed', 'quarantined')")
     if selection.reason is not None:
         parameters["reason"] = selection.reason

@@ -13,7 +13,7 @@ from heimdall_assets.errors import UnknownSession
 from heimdall_assets.records import KnownSource, Measurement, Session, Station
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from datetime import datetime
     from uuid import UUID
 
@@ -179,6 +179,15 @@ def current_sessions(connection: Connection) -> str:
             SELECT c.id, c.state, c.measurements_total, c.measurements_with_features, c.feature_version,
                    c.stale_reason, NULL, c.completed_at
             FROM ({classified(connection, "wanted")}) c)"""
+
+
+def missing_sessions(connection: Connection, session_ids: Collection[UUID]) -> list[UUID]:
+    """Those of the ids that no completed session has, in their order."""
+    if not session_ids:
+        return []
+    query = sa.text("SELECT id FROM heimdall.recording_sessions WHERE id = ANY (:ids) AND status = 'completed'")
+    found = set(connection.scalars(query, {"ids": list(session_ids)}))
+    return [key for key in session_ids if key not in found]
 
 
 def load_session(connection: Connection, session_id: UUID, *, source_tolerance_hz: float) -> Session:

@@ -97,6 +97,8 @@ def plan_tick(
         result = Plan(discovered=states.discover(connection, since=since))
         result.recovered = len(states.recover_lost(connection, retry_rule(settings)))
         in_flight, is_queue_waiting = _take_back(instance, connection, settings)
+        if not is_schedule:
+            _take_in(connection)
         result.in_flight = sum(in_flight.values())
         healthy = in_flight.get("fresh", 0) + in_flight.get("backlog", 0)
         free = settings.max_batches if is_schedule else max(0, settings.max_batches - healthy)
@@ -126,6 +128,8 @@ def plan_tick(
         if is_schedule:
             work.release(connection, [batch.batch_id for batch in result.batches if not batch.is_contiguous])
             result.batches = [batch for batch in result.batches if batch.is_contiguous]
+        for _, number, sessions in requests.note_queued(connection):
+            logger.info("Backfill batch %d: %d tasks queued", number, sessions)
     return result
 
 
@@ -165,11 +169,29 @@ def _waiting(
     return newest, oldest, retries
 
 
-def _plan_requests(connection: Connection, settings: Settings, slots: int) -> list[Batch]:
-    """Take in what people asked for, see what of it has ended, and plan and reserve what has not begun."""
+def _take_in(connection: Connection) -> None:
+    """Find the sessions of new requests, and see which of the others have ended."""
     requests.take_in(connection, feature_version=FEATURE_VERSION)
-    for request_id, total, queued in requests.settle(connection, feature_version=FEATURE_VERSION):
-        logger.info("Backfill complete: %d recordings found, %d tasks queued (request %s)", total, queued, request_id)
+    for end in requests.settle(connection, feature_version=FEATURE_VERSION):
+        if end.status == "done":
+            logger.info(
+                "Backfill complete: %d recordings found, %d tasks queued (request %s)",
+                end.total_found,
+                end.tasks_queued,
+                end.request_id,
+            )
+        else:
+            logger.info(
+                "Backfill cancelled: %d recordings found, %d done, %d failed (request %s)",
+                end.total_found,
+                end.done,
+                end.failed,
+                end.request_id,
+            )
+
+
+def _plan_requests(connection: Connection, settings: Settings, slots: int) -> list[Batch]:
+    """Plan and reserve what people asked for and nobody has planned yet."""
     waiting = [
         Asked(
             row.request_id,
@@ -183,9 +205,6 @@ def _plan_requests(connection: Connection, settings: Settings, slots: int) -> li
     batches = plan_requests(waiting, slots=slots)
     for batch in batches:
         work.reserve(connection, batch.batch_id, batch.session_ids)
-        if batch.request_id is not None:
-            number = requests.set_queued(connection, batch.request_id, batch.session_ids)
-            logger.info("Backfill batch %d: %d tasks queued", number, len(batch.session_ids))
     return batches
 
 
@@ -219,7 +238,7 @@ def _take_back(instance: DagsterInstance, connection: Connection, settings: Sett
     now = states.database_time(connection)
     runs = instance.get_runs(RunsFilter(tags={BATCH_TAG: [batch_id for batch_id, _, _ in batches]}))
     statuses = {run.tags[BATCH_TAG]: run.status for run in runs}
-    _cancel_queued(instance, connection, runs)
+    statuses |= dict.fromkeys(_cancel_queued(instance, connection, runs), DagsterRunStatus.CANCELED)
     ended, in_flight, is_queue_waiting = [], dict[str, int](), False
     for batch_id, reserved_at, _ in batches:
         status = statuses.get(batch_id)
@@ -241,17 +260,24 @@ def _take_back(instance: DagsterInstance, connection: Connection, settings: Sett
     return in_flight, is_queue_waiting
 
 
-def _cancel_queued(instance: DagsterInstance, connection: Connection, runs: Sequence[DagsterRun]) -> None:
-    """Cancel the runs of cancelled requests that still wait in the queue; those that run end as they would have."""
+def _cancel_queued(instance: DagsterInstance, connection: Connection, runs: Sequence[DagsterRun]) -> list[str]:
+    """Cancel the runs of cancelled requests that still wait in the queue; those that run end as they would have.
+
+    Returns
+    -------
+    list of str
+        Their batches.
+    """
     queued = [
         run for run in runs if run.status == DagsterRunStatus.QUEUED and run.tags[BATCH_TAG].startswith("request-")
     ]
     if not queued:
-        return
-    cancelled = requests.cancelled_requests(connection, {run.tags.get(ORIGIN_TAG, "") for run in queued})
-    for run in queued:
-        if run.tags.get(ORIGIN_TAG) in cancelled:
-            instance.report_run_canceled(run, message="The request was cancelled.")
+        return []
+    ids = requests.cancelled_requests(connection, {run.tags.get(ORIGIN_TAG, "") for run in queued})
+    cancelled = [run for run in queued if run.tags.get(ORIGIN_TAG) in ids]
+    for run in cancelled:
+        instance.report_run_canceled(run, message="The request was cancelled.")
+    return [run.tags[BATCH_TAG] for run in cancelled]
 
 
 @dataclass(frozen=True)

@@ -61,6 +61,10 @@ def test_without_a_daemon_the_request_is_kept_and_that_is_said(run: Any, factory
         ((), "say which sessions"),
         (("--all", "--since", "yesterday"), "--since 'yesterday' is not allowed"),
         (("--limit", "0"), "Invalid value for '--limit'"),
+        (("--all", "--session", "x"), "--all and --session exclude one another"),
+        (("--all", "--run", "--wait"), "--run and --wait exclude one another"),
+        (("--all", "--since", "2026-02-01", "--until", "2026-01-01"), "is not before --until 2026-01-01"),
+        (("--session", "x"), "--session 'x' is not allowed"),
     ],
 )
 def test_bad_usage_is_one_line_and_exit_2(run: Any, arguments: tuple[str, ...], message: str) -> None:
@@ -69,6 +73,14 @@ def test_bad_usage_is_one_line_and_exit_2(run: Any, arguments: tuple[str, ...], 
     assert message in errors
     assert errors.count("\n") == 1
     assert not output
+
+
+def test_a_session_that_does_not_exist_is_named_instead_of_left_out(run: Any, factory: SessionFactory) -> None:
+    missing = "00000000-0000-0000-0000-000000000001"
+    code, output, errors = run("backfill", "--session", str(factory.add()), "--session", missing, "--json")
+    assert (code, json.loads(output)["error"]["reason"]) == (1, "unknown_session")
+    assert f"there is no completed recording session {missing}" in errors
+    assert factory.scalar("SELECT count(*) FROM heimdall.feature_requests") == 0
 
 
 def test_a_session_can_be_ignored_and_brought_back(run: Any, factory: SessionFactory) -> None:

@@ -18,6 +18,7 @@ from heimdall_assets.db.engine import autocommit, open_engine, transaction
 from heimdall_assets.db.tables import SCHEMA, metadata
 from heimdall_assets.errors import WrongDatabase
 from heimdall_assets_tests.conftest import drop_database, make_database
+from heimdall_assets_tests.db.psql import run_script
 from heimdall_assets_tests.db.rows import statements_of
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def test_two_upgrades_at_once_take_turns(empty: Engine) -> None:
 
 
 def test_the_printed_sql_makes_the_same_database(empty: Engine) -> None:
-    run_script(empty, migrate.upgrade_sql(None))
+    run_script(empty.url, migrate.upgrade_sql(None))
     migrate.require_current(empty)
     assert differences(empty) == []
     assert migrate.upgrade(empty) == (migrate.head_revision(), migrate.head_revision())
@@ -81,7 +82,7 @@ def test_the_printed_sql_of_a_database_in_between_holds_only_what_it_lacks(empty
         migrate.require_current(empty)
     script = migrate.upgrade_sql("0001")
     assert "CREATE TABLE IF NOT EXISTS heimdall.recording_sessions" not in script
-    run_script(empty, script)
+    run_script(empty.url, script)
     migrate.require_current(empty)
     assert differences(empty) == []
 
@@ -101,22 +102,6 @@ def upgrade_to(engine: Engine, revision: str) -> None:
         config.attributes["connection"] = connection
         command.upgrade(config, revision)
         connection.commit()
-
-
-def run_script(engine: Engine, script: str) -> None:
-    """Send a script as psql does: statement by statement, each its own transaction but for BEGIN and COMMIT."""
-    statements, quoted = [""], False
-    for part in script.split(";"):
-        statements[-1] += part
-        quoted ^= part.count("$$") % 2 == 1
-        if quoted:
-            statements[-1] += ";"
-        else:
-            statements.append("")
-    assert "CREATE INDEX CONCURRENTLY" in script
-    with autocommit(engine) as connection:
-        for statement in filter(None, map(str.strip, statements)):
-            connection.exec_driver_sql(statement)
 
 
 def test_a_database_that_was_never_upgraded_says_what_to_do(empty: Engine) -> None:
@@ -276,7 +261,7 @@ def test_the_printed_sql_for_an_existing_database_with_the_link_touches_no_row_e
     with autocommit(existing) as connection:
         connection.execute(sa.text("ALTER TABLE heimdall.measurements ADD COLUMN recording_session_id uuid"))
     rows = rows_of(existing)
-    run_script(existing, migrate.upgrade_sql(None))
+    run_script(existing.url, migrate.upgrade_sql(None))
     migrate.require_current(existing)
     assert rows_of(existing) == rows
     assert "feature_measurements_session" in indexes_of(existing)
@@ -309,16 +294,45 @@ def test_an_index_that_an_interrupted_upgrade_left_unusable_is_made_anew(existin
 
 
 def test_indexes_are_made_concurrently_but_plainly_on_a_hypertable(existing: Engine) -> None:
-    with autocommit(existing) as connection:
-        # TimescaleDB's catalogue, as far as it is asked
+    add_hypertable_catalog(existing)
+    with transaction(existing) as connection:
+        printed = migrate.upgrade_sql(None, migrate.catalog_of(connection))
+    with statements_of(existing) as sent:
+        migrate.upgrade(existing)
+    for statements in ([text for text, _ in sent], printed.splitlines()):
+        made = [text for text in statements if text.startswith("CREATE INDEX") and "IF NOT EXISTS feature_" in text]
+        assert len(made) == 4
+        assert all(("CONCURRENTLY" in text) != ("heimdall.measurements" in text) for text in made)
+
+
+def add_hypertable_catalog(engine: Engine) -> None:
+    """TimescaleDB's catalogue, as far as it is asked: measurements is a hypertable."""
+    with autocommit(engine) as connection:
         connection.execute(sa.text("CREATE SCHEMA _timescaledb_catalog"))
         connection.execute(sa.text("CREATE TABLE _timescaledb_catalog.hypertable (schema_name name, table_name name)"))
         connection.execute(sa.text("INSERT INTO _timescaledb_catalog.hypertable VALUES ('heimdall', 'measurements')"))
-    with statements_of(existing) as sent:
-        migrate.upgrade(existing)
-    made = [text for text, _ in sent if text.startswith("CREATE INDEX") and "IF NOT EXISTS feature_" in text]
-    assert len(made) == 4
-    assert all(("CONCURRENTLY" in text) != ("heimdall.measurements" in text) for text in made)
+
+
+def test_the_printed_sql_for_an_existing_database_fits_it(existing: Engine) -> None:
+    rows = rows_of(existing)
+    with transaction(existing) as connection:
+        printed = migrate.upgrade_sql(None, migrate.catalog_of(connection))
+    assert "CREATE INDEX CONCURRENTLY" in printed
+    run_script(existing.url, printed)
+    migrate.require_current(existing)
+    assert rows_of(existing) == rows
+    with transaction(existing) as connection:
+        connection.execute(sa.text("UPDATE heimdall.measurement_features SET num_receivers_detected = 12"))
+
+
+def test_sql_that_is_printed_without_a_look_at_the_database_says_what_to_change(existing: Engine) -> None:
+    printed = migrate.upgrade_sql(None)
+    assert "-- Where a table is a TimescaleDB hypertable, which refuses CONCURRENTLY, leave that word out." in printed
+    assert "leave out feature_measurements_session" in printed
+    with transaction(existing) as connection:
+        fitting = migrate.upgrade_sql(None, migrate.catalog_of(connection))
+    assert "hypertable" not in fitting
+    assert "feature_measurements_session" not in fitting
 
 
 def test_a_role_that_owns_the_schema_needs_no_right_to_create_another(existing: Engine) -> None:

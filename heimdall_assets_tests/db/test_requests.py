@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -11,12 +12,15 @@ import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heimdall_assets.db import requests, states
+from heimdall_assets.db import requests, states, work
 from heimdall_assets.db.engine import transaction
-from heimdall_assets.db.requests import Progress, Selection
+from heimdall_assets.db.locks import planner_lock
+from heimdall_assets.db.progress import Progress, progress, recent
+from heimdall_assets.db.requests import Selection
 from heimdall_assets.errors import SettingError, UnknownRequest
 from heimdall_assets.extraction import extract_session
 from heimdall_assets.records import FEATURE_VERSION
+from heimdall_assets_tests.dagster_api import wait_for
 from heimdall_assets_tests.factory import GOOD, TRUNCATED, SessionFactory
 
 if TYPE_CHECKING:
@@ -46,7 +50,7 @@ def settle(engine: Engine, key: UUID) -> Progress:
     """Give outcomes, as every tick does; how far the request is."""
     with transaction(engine) as connection:
         requests.settle(connection, feature_version=FEATURE_VERSION)
-        return requests.progress(connection, key)
+        return progress(connection, key)
 
 
 def waiting(engine: Engine) -> list[UUID]:
@@ -155,11 +159,10 @@ def test_a_cancelled_request_plans_nothing_more_and_keeps_what_was_done(
     keys = factory.add_many(3)
     request = submit(engine, pending=True)
     extract_session(engine, keys[0], settings)
-    settle(engine, request)
     with transaction(engine) as connection:
-        progress = requests.cancel(connection, request)
+        cancelled = requests.cancel(connection, request)
         assert requests.cancelled_requests(connection, {str(request), "sensor"}) == {str(request)}
-    assert (progress.status, progress.done, progress.remaining) == ("cancelled", 1, 0)
+    assert (cancelled.status, cancelled.done, cancelled.cancelled, cancelled.remaining) == ("cancelled", 1, 2, 0)
     assert waiting(engine) == []
     assert settle(engine, request).status == "cancelled"
 
@@ -192,7 +195,7 @@ def test_reserved_and_running_sessions_are_not_offered_twice(factory: SessionFac
 def test_an_unknown_request_is_named(engine: Engine) -> None:
     key = uuid.uuid4()
     with pytest.raises(UnknownRequest, match=str(key)), transaction(engine) as connection:
-        requests.progress(connection, key)
+        progress(connection, key)
 
 
 def test_ignored_sessions_leave_the_work_list_until_they_are_brought_back(
@@ -220,3 +223,157 @@ def test_ignored_sessions_leave_the_work_list_until_they_are_brought_back(
 def test_a_stored_selection_reads_back_as_it_was_whatever_newer_versions_added(selection: Selection) -> None:
     stored = {**asdict(selection), "session_ids": list(selection.session_ids), "of_a_later_version": 1}
     assert Selection.from_json(stored) == selection
+
+
+def test_a_request_cancelled_half_way_ends_when_what_runs_has_ended_and_its_counts_add_up(
+    factory: SessionFactory, engine: Engine, settings: Settings
+) -> None:
+    keys = factory.add_many(5)
+    request = submit(engine, pending=True)
+    reserve(engine, "request-1", keys[:3])
+    with transaction(engine) as connection:
+        assert requests.note_queued(connection) == [(request, 1, 3)]
+    extract_session(engine, keys[0], settings)
+    set_running(factory, keys[1])
+    with transaction(engine) as connection:
+        cancelled = requests.cancel(connection, request)
+    assert (cancelled.status, cancelled.done, cancelled.remaining, cancelled.cancelled) == ("cancelling", 1, 2, 2)
+    assert not cancelled.has_ended
+    assert waiting(engine) == []
+    with transaction(engine) as connection:
+        work.release(connection, ["request-1"])  # its run in the queue was cancelled; what runs goes on
+    half = settle(engine, request)
+    assert (half.status, half.done, half.cancelled, half.remaining) == ("cancelling", 1, 3, 1)
+    factory.rows("UPDATE heimdall.feature_states SET state = 'pending' WHERE state = 'running' RETURNING 1")
+    extract_session(engine, keys[1], settings)
+    end = settle(engine, request)
+    assert (end.status, end.total_found, end.done, end.failed, end.cancelled) == ("cancelled", 5, 2, 0, 3)
+    assert end.has_ended
+    extract_session(engine, keys[2], settings)  # the sensor's work now: the request's counts are final
+    assert settle(engine, request) == end
+
+
+def reserve(engine: Engine, batch_id: str, keys: list[UUID]) -> None:
+    """Plan sessions in a batch, as the planner does."""
+    with transaction(engine) as connection:
+        work.reserve(connection, batch_id, keys)
+
+
+def set_running(factory: SessionFactory, key: UUID) -> None:
+    """A worker has begun with a session."""
+    factory.rows(
+        "UPDATE heimdall.feature_states SET state = 'running' WHERE recording_session_id = :id RETURNING 1", id=key
+    )
+
+
+def test_a_request_nobody_has_taken_in_can_be_cancelled_without_a_planner(engine: Engine) -> None:
+    with transaction(engine) as connection:
+        request = requests.submit(connection, Selection(pending=True), requested_by="test")
+        assert requests.cancel(connection, request).has_ended
+        requests.take_in(connection, feature_version=FEATURE_VERSION)
+        assert progress(connection, request).status == "cancelled"
+        assert requests.cancel(connection, request).status == "cancelled"
+
+
+def test_cancelling_waits_for_a_tick_that_is_under_way(factory: SessionFactory, engine: Engine) -> None:
+    keys = factory.add_many(2)
+    request = submit(engine, pending=True)
+
+    def cancel() -> Progress:
+        with transaction(engine) as connection:
+            return requests.cancel(connection, request)
+
+    with ThreadPoolExecutor(1) as pool:
+        with planner_lock(engine) as planner:
+            assert planner is not None
+            future = pool.submit(cancel)
+            wait_for(
+                lambda: factory.scalar("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted") > 0,
+                "the command to wait",
+                poll_s=0.05,
+            )
+            work.reserve(planner, "request-1", keys[:1])
+            requests.note_queued(planner)
+        cancelled = future.result()
+    assert (cancelled.status, cancelled.remaining, cancelled.cancelled) == ("cancelling", 1, 1)
+
+
+def test_sessions_count_as_queued_whoever_planned_them_and_again_when_they_are_planned_anew(
+    factory: SessionFactory, engine: Engine
+) -> None:
+    keys = factory.add_many(4)
+    first, second = submit(engine, pending=True), submit(engine, pending=True, limit=1)
+    reserve(engine, "fresh-1", keys[2:])
+    reserve(engine, "request-1", keys[:1])
+
+    def noted() -> set[tuple[UUID, int, int]]:
+        with transaction(engine) as connection:
+            return set(requests.note_queued(connection))
+
+    assert noted() == {(first, 1, 2), (first, 2, 1), (second, 1, 1)}
+    assert noted() == set()
+    with transaction(engine) as connection:
+        work.release(connection, ["fresh-1"])
+    reserve(engine, "request-2", keys[2:3])
+    assert noted() == {(first, 3, 1)}
+    with transaction(engine) as connection:
+        assert [progress(connection, key).tasks_queued for key in (first, second)] == [3, 1]
+
+
+def test_a_session_that_kills_its_workers_fails_its_request_instead_of_being_asked_for_without_end(
+    factory: SessionFactory, engine: Engine
+) -> None:
+    key = factory.add()
+    request = submit(engine, pending=True)
+    rule = states.RetryRule(max_attempts=2, base_seconds=1, max_seconds=1)
+    for _ in range(requests.MOST_LOST):
+        assert settle(engine, request).remaining == 1
+        assert waiting(engine) == [key]
+        with transaction(engine) as connection:
+            states.begin_attempt(connection, key, run_id="x", feature_version=FEATURE_VERSION)
+        with transaction(engine) as connection:
+            assert states.recover_lost(connection, rule) == [key]
+    end = settle(engine, request)
+    assert (end.status, end.failed) == ("done", 1)
+
+
+def test_a_selection_that_cannot_be_read_is_cancelled_and_stops_no_other(
+    factory: SessionFactory, engine: Engine
+) -> None:
+    factory.add()
+    for selection in ("{}", '{"session_ids": ["x"]}', '{"pending": true, "since": 5}'):
+        factory.rows(
+            "INSERT INTO heimdall.feature_requests (selection, requested_by) VALUES (CAST(:values AS jsonb), 'x') "
+            "RETURNING 1",
+            values=selection,
+        )
+    assert settle(engine, submit(engine, pending=True)).total_found == 1
+    with transaction(engine) as connection:
+        found = recent(connection, 10)
+    assert [request.status for request in found] == ["running", "cancelled", "cancelled", "cancelled"]
+    with transaction(engine) as connection, pytest.raises(SettingError, match="names no sessions"):
+        requests.submit(connection, Selection(), requested_by="test")
+
+
+def test_a_reason_narrows_the_failed_ones_among_named_sessions(
+    factory: SessionFactory, engine: Engine, settings: Settings
+) -> None:
+    pending, broken = factory.add(), factory.add((TRUNCATED,), minutes=5)
+    extract_session(engine, broken, settings)
+    named = (str(pending), str(broken))
+    assert count(engine, session_ids=named) == 2
+    assert count(engine, session_ids=named, reason="truncated") == 2
+    assert count(engine, session_ids=named, reason="not_found") == 1
+
+
+def test_open_requests_are_listed_before_those_that_ended_the_newest_first(
+    factory: SessionFactory, engine: Engine
+) -> None:
+    factory.add()
+    first, second = submit(engine, pending=True), submit(engine, pending=True)
+    with transaction(engine) as connection:
+        requests.cancel(connection, second)
+    third = submit(engine, pending=True)
+    with transaction(engine) as connection:
+        assert [request.request_id for request in recent(connection, 10)] == [third, first, second]
+        assert [request.request_id for request in recent(connection, 1)] == [third]

@@ -14,6 +14,7 @@ from dagster import DagsterRunStatus
 from heimdall_assets.db import requests, states
 from heimdall_assets.db.engine import transaction
 from heimdall_assets.db.locks import planner_lock, session_lock
+from heimdall_assets.db.progress import progress
 from heimdall_assets.defs.planner import Cursor, Plan, plan_tick, run_request
 from heimdall_assets.extraction import extract_session
 from heimdall_assets.planning import Batch
@@ -362,6 +363,40 @@ def test_a_request_becomes_batches_of_its_own_after_fresh_work_with_its_id_as_or
     with caplog.at_level("INFO", logger="heimdall_assets"):
         tick(dagster, engine, settings)
     assert f"Backfill complete: 3 recordings found, 3 tasks queued (request {request_id})" in [
+        record.getMessage() for record in caplog.records
+    ]
+
+
+def test_a_cancelled_request_gives_back_what_waits_in_the_queue_and_waits_for_what_runs(
+    dagster: Dagster, engine: Engine, factory: SessionFactory, settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken = factory.add_many(3, (TRUNCATED,))
+    for key in broken:
+        extract_session(engine, key, settings)
+    with transaction(engine) as connection:
+        request_id = requests.submit(connection, requests.Selection(failed=True, batch_size=1), requested_by="a test")
+    batches = tick(dagster, engine, settings).batches
+    states_of_runs = (DagsterRunStatus.QUEUED, DagsterRunStatus.STARTED, DagsterRunStatus.QUEUED)
+    runs = [
+        dagster.add_run(status, tags=run_request(batch, "sensor").tags)
+        for batch, status in zip(batches, states_of_runs, strict=True)
+    ]
+    with transaction(engine) as connection:
+        assert requests.cancel(connection, request_id).status == "cancelling"
+    with caplog.at_level("INFO", logger="heimdall_assets"):
+        assert shapes(tick(dagster, engine, settings)) == []
+        assert set(reserved(factory)) == set(batches[1].session_ids)
+        extract_session(engine, batches[1].session_ids[0], settings)
+        tick(dagster, engine, settings)
+    assert [dagster.status_of(run) for run in runs] == [
+        DagsterRunStatus.CANCELED,
+        DagsterRunStatus.STARTED,
+        DagsterRunStatus.CANCELED,
+    ]
+    with transaction(engine) as connection:
+        end = progress(connection, request_id)
+    assert (end.status, end.total_found, end.failed, end.cancelled, end.remaining) == ("cancelled", 3, 1, 2, 0)
+    assert f"Backfill cancelled: 3 recordings found, 0 done, 1 failed (request {request_id})" in [
         record.getMessage() for record in caplog.records
     ]
 

@@ -13,7 +13,8 @@ import pytest
 from heimdall_assets.db import features, receivers, requests, states, work
 from heimdall_assets.db.coverage import coverage_figures
 from heimdall_assets.db.engine import transaction
-from heimdall_assets.db.requests import Progress, Selection
+from heimdall_assets.db.progress import Progress, progress
+from heimdall_assets.db.requests import Selection
 from heimdall_assets.db.staleness import stale_reason_of
 from heimdall_assets.dsp import analyze
 from heimdall_assets.extraction import compute_session, extract_session
@@ -88,7 +89,7 @@ def settled(engine: Engine, request: UUID) -> tuple[Progress, list[UUID]]:
     with transaction(engine) as connection:
         requests.settle(connection, feature_version=FEATURE_VERSION)
         waiting = requests.next_sessions(connection, 100, feature_version=FEATURE_VERSION)
-        return requests.progress(connection, request), [row.recording_session_id for row in waiting]
+        return progress(connection, request), [row.recording_session_id for row in waiting]
 
 
 # --- what they do to the figures
@@ -229,14 +230,14 @@ def test_stale_sessions_are_asked_for_computed_again_and_current_then(
         extract_session(engine, each, settings)
     set_settings(engine, "RX1", calibration_db=42.5)
     request = ask_for_stale(engine)
-    progress, waiting = settled(engine, request)
-    assert (progress.remaining, waiting) == (1, [key])
+    so_far, waiting = settled(engine, request)
+    assert (so_far.remaining, waiting) == (1, [key])
     assert not extract_session(engine, key, settings).computed  # nobody asked
     assert num_stale(engine) == 1
     assert extract_session(engine, key, settings, stale=True).computed
     assert not extract_session(engine, key, settings, stale=True).computed
-    progress, waiting = settled(engine, request)
-    assert (progress.status, progress.done, progress.failed, waiting) == ("done", 1, 0, [])
+    so_far, waiting = settled(engine, request)
+    assert (so_far.status, so_far.done, so_far.failed, waiting) == ("done", 1, 0, [])
     assert (num_stale(engine), marks(factory)) == (0, {})
     assert row_of(factory, key)[0]["RX1"]["rssi_dbm"]["mean"] == pytest.approx(-77.4, abs=0.1)
 
@@ -291,8 +292,8 @@ def test_stale_features_that_cannot_be_computed_again_stay_marked_and_end_the_re
     )
     assert (number, tried, why) == (2, outcome, reason)
     assert message
-    progress, waiting = settled(engine, request)
-    assert (progress.status, progress.done, progress.failed, waiting) == ("done", 0, 1, [])
+    so_far, waiting = settled(engine, request)
+    assert (so_far.status, so_far.done, so_far.failed, waiting) == ("done", 0, 1, [])
     assert num_stale(engine) == 1  # whoever asks again tries again
     assert settled(engine, ask_for_stale(engine))[1] == [key]
 

@@ -21,7 +21,9 @@ def _run() -> None:
         "transaction_per_migration": True,
     }
     if connection is None:
-        context.configure(dialect_name="postgresql", literal_binds=True, **options)
+        # With the driver's own style every % would be printed twice.
+        style = {"paramstyle": "named"}
+        context.configure(dialect_name="postgresql", literal_binds=True, dialect_opts=style, **options)
     else:
         context.configure(connection=connection, **options)
     with context.begin_transaction():

@@ -1,7 +1,6 @@
 """Indexes on Heimdall's tables, made without blocking their writers."""
 
 from alembic import context, op
-from sqlalchemy import text
 
 revision = "0002"
 down_revision = "0001"
@@ -16,37 +15,22 @@ INDEXES = (
 SESSION_LINK = ("feature_measurements_session", "measurements", "(recording_session_id)")
 
 
+UNKNOWN = """-- This was printed without a look at the database.
+-- Where a table is a TimescaleDB hypertable, which refuses CONCURRENTLY, leave that word out.
+-- Where heimdall.measurements has no recording_session_id, leave out feature_measurements_session."""
+
+
 def upgrade() -> None:
     """Create each index where it is missing; concurrently except on a hypertable, which refuses that."""
-    offline = context.is_offline_mode()
-    indexes = [*INDEXES, SESSION_LINK] if offline or _has_session_link() else list(INDEXES)
+    catalog = context.config.attributes.get("catalog")
+    has_link = catalog is None or catalog.has_session_link
+    hypertables = frozenset() if catalog is None else catalog.hypertables
+    broken = frozenset() if catalog is None else catalog.broken_indexes
     with op.get_context().autocommit_block():
-        for name, table, definition in indexes:
-            how = "" if not offline and _is_hypertable(table) else "CONCURRENTLY "
-            if not offline and _is_broken(name):
+        if catalog is None and context.is_offline_mode():
+            op.get_context().impl.static_output(UNKNOWN)
+        for name, table, definition in [*INDEXES, SESSION_LINK] if has_link else INDEXES:
+            how = "" if table in hypertables else "CONCURRENTLY "
+            if name in broken:
                 op.execute(f"DROP INDEX {how}heimdall.{name}")
             op.execute(f"CREATE INDEX {how}IF NOT EXISTS {name} ON heimdall.{table} {definition}")
-
-
-def _has_session_link() -> bool:
-    query = text(
-        "SELECT count(*) FROM information_schema.columns WHERE table_schema = 'heimdall' "
-        "AND table_name = 'measurements' AND column_name = 'recording_session_id'"
-    )
-    return bool(op.get_bind().scalar(query))
-
-
-def _is_broken(index: str) -> bool:
-    """True of what an interrupted CREATE INDEX CONCURRENTLY leaves: it is never used, yet it has the name."""
-    query = text("SELECT count(*) FROM pg_index WHERE indexrelid = to_regclass(:name) AND NOT indisvalid")
-    return bool(op.get_bind().scalar(query, {"name": f"heimdall.{index}"}))
-
-
-def _is_hypertable(table: str) -> bool:
-    bind = op.get_bind()
-    if bind.scalar(text("SELECT to_regclass('_timescaledb_catalog.hypertable')")) is None:
-        return False
-    query = text(
-        "SELECT count(*) FROM _timescaledb_catalog.hypertable WHERE schema_name = 'heimdall' AND table_name = :table"
-    )
-    return bool(bind.scalar(query, {"table": table}))

@@ -1,0 +1,57 @@
+"""What a role must be granted to run the pipeline where somebody else owns the tables."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from psycopg.sql import Identifier
+
+from heimdall_assets.db import tables
+from heimdall_assets.db.migrate import VERSION_TABLE
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import sqlalchemy as sa
+
+HEIMDALL_TABLES = (
+    tables.websdr_stations,
+    tables.known_sources,
+    tables.recording_sessions,
+    tables.measurements,
+)
+"""Other services write these: they are only read, except by `heimdall ingest`."""
+
+
+def grants(role: str, *, ingest: bool = False) -> list[str]:
+    """The statements that let a role run the pipeline; for the owner of the tables, after the upgrade.
+
+    Parameters
+    ----------
+    role : str
+        Its name, as it stands in pg_roles.
+    ingest : bool
+        It may also register recordings.
+
+    Returns
+    -------
+    list of str
+        GRANT statements without semicolons. Repeating them changes nothing.
+    """
+    name = Identifier(role).as_string()
+    shared = tables.measurement_features
+    ours = [table for table in tables.metadata.sorted_tables if table not in {*HEIMDALL_TABLES, shared}]
+    statements = [
+        f"GRANT USAGE ON SCHEMA {tables.SCHEMA} TO {name}",
+        _grant("SELECT", HEIMDALL_TABLES, name),
+        _grant("SELECT, INSERT, UPDATE", [shared], name),
+        _grant("SELECT, INSERT, UPDATE, DELETE", ours, name),
+        f"GRANT SELECT ON {VERSION_TABLE} TO {name}",
+    ]
+    if ingest:
+        statements.append(_grant("INSERT", HEIMDALL_TABLES, name))
+    return statements
+
+
+def _grant(privileges: str, granted: Sequence[sa.Table], name: str) -> str:
+    return f"GRANT {privileges} ON {', '.join(table.fullname for table in granted)} TO {name}"
