@@ -122,7 +122,7 @@ def _numbers(samples: ArrayLike) -> NDArray[np.generic]:
 
 def _single_precision(samples: NDArray[np.generic]) -> NDArray[np.complex64]:
     with np.errstate(over="ignore"):  # what is out of range becomes infinite, and is found so
-        return np.ascontiguousarray(samples, dtype=np.complex64)
+        return np.require(samples, np.complex64, ["C", "A"])  # what is so already is not copied
 
 
 def _first_not_finite(group: Chunks, offset: int) -> str:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from heimdall_assets.dsp.rows import median
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -64,7 +66,7 @@ def has_carrier(rows: Rows) -> bool:
     mix carrier and centroid in one mean.
     """
     present = rows.is_present > 0
-    return bool(present.any()) and float(np.median(rows.line_share[present])) > CARRIER_SHARE
+    return bool(present.any()) and median(rows.line_share[present]) > CARRIER_SHARE
 
 
 def why_null(feature: Feature, rows: Rows) -> str:
