@@ -79,8 +79,7 @@ def why_null(feature: Feature, rows: Rows) -> str:
 
 
 def _decibel(power: Column) -> Column:
-    with np.errstate(divide="ignore", invalid="ignore"):
-        decibel: Column = np.where(power > 0, 10 * np.log10(power), np.nan)
+    decibel: Column = 10 * np.log10(power, out=np.full(power.shape, np.nan), where=power > 0)
     return decibel
 
 

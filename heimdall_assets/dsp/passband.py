@@ -137,9 +137,11 @@ def estimate_passband(
     distribution = MeanPower.of_hann_bins(grid.bins_per_band)
     floor = float(excise(level[np.newaxis], distribution, SPECTRAL_START)[0])
     floor = max(floor, RESOLUTION * power / grid.num_bins)
-    is_rounding = floor < ROUNDING_RATIO * _rounding(samples) / grid.num_bins
+    is_rounding = _is_rounding(floor * grid.num_bins, samples)
     smooth = np.convolve(level, np.full(SMOOTHED_BANDS, 1 / SMOOTHED_BANDS), mode="same")
     raised = smooth > (QUANTISED_OPEN_RATIO if is_rounding else OPEN_RATIO) * floor
+    if np.count_nonzero(raised) < MIN_OPEN_SHARE * grid.num_bands:
+        return None
     first, stop = _longest_run(raised)
     skirt = max(2, round(SKIRT_SHARE * grid.num_bands))
     is_plausible = MIN_OPEN_SHARE <= (stop - first) / grid.num_bands <= MAX_OPEN_SHARE
@@ -173,11 +175,15 @@ def _longest_run(marked: NDArray[np.bool_]) -> tuple[int, int]:
     return int(bounds[2 * longest]), int(bounds[2 * longest + 1])
 
 
-def _rounding(samples: NDArray[np.complex64]) -> float:
-    """Return the power of rounding, step^2 / 6, where all samples are multiples of a step, else 0."""
-    parts = np.ascontiguousarray(samples[:STEP_PROBE]).view(np.float32)
+def _is_rounding(floor: float, samples: NDArray[np.complex64]) -> bool:
+    """Tell whether samples are multiples of a step whose rounding, of power step^2 / 6, accounts for the floor."""
+    parts = None
     for step in SAMPLE_STEPS:
+        if floor >= ROUNDING_RATIO * step**2 / 6:
+            return False
+        if parts is None:
+            parts = np.ascontiguousarray(samples[:STEP_PROBE]).view(np.float32)
         steps = parts * np.float32(1 / step)  # a power of two: exact
         if np.array_equal(steps, np.rint(steps)):
-            return step**2 / 6
-    return 0.0
+            return True
+    return False
