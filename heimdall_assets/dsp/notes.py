@@ -19,7 +19,7 @@ passband_hz, passband_origin
 noise_bandwidth_hz
     Bandwidth over which noise_floor_dbm and snr_db count the noise.
 noise_floor_is_upper_bound
-    True where the skirt of a signal covers the noise in most chunks: the noise is weaker and the SNR higher.
+    True where the skirt of a signal probably covers the noise in most chunks: the noise is weaker and the SNR higher.
 clipped, clipped_fraction
     Whether a converter was overdriven, and the share of I and Q values at its rails.
 dc_share
@@ -50,6 +50,9 @@ if TYPE_CHECKING:
 
 NOTABLE_DC_SHARE = 1e-3
 """Above this share of the power the constant part is worth a remark."""
+
+TRUSTED_FLOOR = 0.9
+"""A floor that is noise with less than this probability is called an upper bound of it."""
 
 
 def describe(
@@ -88,7 +91,7 @@ def describe(
         "passband_hz": None if passband is None else [passband.low_hz, passband.high_hz],
         "passband_origin": "none" if passband is None else "estimated" if passband.is_estimated else "given",
         "noise_bandwidth_hz": median(rows.noise_power / rows.noise_per_hz),
-        "noise_floor_is_upper_bound": bool(present.any() and median(rows.floor_trust[present]) < 0.5),
+        "noise_floor_is_upper_bound": bool(present.any() and median(rows.floor_trust[present]) < TRUSTED_FLOOR),
         "clipped": clipped > 0,
         "clipped_fraction": clipped,
         "dc_share": median(rows.dc_share),
