@@ -15,10 +15,12 @@ from heimdall_assets.dsp.request import Request
 from heimdall_assets.dsp.rows import Rows
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
+    from numpy.typing import ArrayLike, NDArray
 
-    from heimdall_assets.dsp.transform import Column
+    from heimdall_assets.dsp.passband import Passband
     from heimdall_assets.records import Aggregate
+
+AGGREGATE_KEYS = ("mean", "std", "min", "max")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,28 +98,19 @@ def analyze(
     >>> round(figures.features["frequency_offset_hz"]["mean"], 1)
     12345.6
     """
-    request = Request.checked(
-        sample_rate_hz=sample_rate_hz,
-        chunk_duration_ms=chunk_duration_ms,
-        num_chunks=num_chunks,
-        false_alarm_probability=false_alarm_probability,
-        calibration_db=calibration_db,
-        passband_hz=passband_hz,
-        remove_dc=remove_dc,
+    recording = _Measured.of(
+        samples,
+        Request.checked(
+            sample_rate_hz=sample_rate_hz,
+            chunk_duration_ms=chunk_duration_ms,
+            num_chunks=num_chunks,
+            false_alarm_probability=false_alarm_probability,
+            calibration_db=calibration_db,
+            passband_hz=passband_hz,
+            remove_dc=remove_dc,
+        ),
     )
-    reader = ChunkReader(samples, request)
-    passband = request.passband
-    parts: list[Rows] = []
-    for chunks, power_scale in reader:
-        rows, passband = measure(chunks, reader.grid, request.false_alarm_probability, passband, may_estimate=not parts)
-        parts.append(rows.scaled(power_scale))
-    rows = Rows.concatenate(parts)
-    values = {feature.name: feature.values(rows) for feature in FEATURES}
-    features = _aggregates(values)
-    for feature in FEATURES:
-        if feature.is_absolute_power:
-            features[feature.name] = _shifted(features[feature.name], request.calibration_db)
-    return Figures(features, describe(rows, request, reader, passband, values))
+    return Figures(recording.features(), recording.notes())
 
 
 def extract_features(
@@ -138,35 +131,72 @@ def extract_features(
     dict
         Feature name -> {"mean", "std", "min", "max"}.
     """
-    return analyze(
-        samples,
-        sample_rate_hz,
+    request = Request.checked(
+        sample_rate_hz=sample_rate_hz,
         chunk_duration_ms=chunk_duration_ms,
         num_chunks=num_chunks,
         false_alarm_probability=false_alarm_probability,
         calibration_db=calibration_db,
         passband_hz=passband_hz,
         remove_dc=remove_dc,
-    ).features
+    )
+    return _Measured.of(samples, request).features()
 
 
-def _aggregates(values: dict[str, Column]) -> dict[str, Aggregate]:
-    """Return mean, population standard deviation, least and largest of each feature's defined values."""
-    table = np.stack(list(values.values()))
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    """A recording, measured; ``table`` has a row a feature and a column a chunk, NaN where undefined."""
+
+    request: Request
+    reader: ChunkReader
+    passband: Passband | None
+    rows: Rows
+    table: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, samples: ArrayLike, request: Request) -> _Measured:
+        reader = ChunkReader(samples, request)
+        passband = request.passband
+        probability = request.false_alarm_probability
+        parts: list[Rows] = []
+        for chunks, power_scale in reader:
+            rows, passband = measure(chunks, reader.grid, probability, passband, may_estimate=not parts)
+            parts.append(rows.scaled(power_scale))
+        rows = Rows.concatenate(parts)
+        return cls(request, reader, passband, rows, np.stack([feature.values(rows) for feature in FEATURES]))
+
+    def features(self) -> dict[str, Aggregate]:
+        """Return the aggregates over the chunks, powers calibrated."""
+        aggregates = _aggregates(self.table)
+        calibration_db = self.request.calibration_db
+        return {
+            feature.name: _shifted(aggregate, calibration_db) if feature.is_absolute_power else aggregate
+            for feature, aggregate in zip(FEATURES, aggregates, strict=True)
+        }
+
+    def notes(self) -> dict[str, Any]:
+        """Return what must be known to use them."""
+        counts = np.count_nonzero(np.isfinite(self.table), axis=1).tolist()
+        defined = {feature.name: count for feature, count in zip(FEATURES, counts, strict=True)}
+        return describe(self.rows, self.request, self.reader, self.passband, defined)
+
+
+def _aggregates(table: NDArray[np.float64]) -> list[Aggregate]:
+    """Return mean, population standard deviation, least and largest of each row's defined values."""
     defined = np.isfinite(table)
-    count = np.maximum(defined.sum(axis=1), 1)
+    count = np.count_nonzero(defined, axis=1)
     least = np.where(defined, table, np.inf).min(axis=1)
     largest = np.where(defined, table, -np.inf).max(axis=1)
     total = np.where(defined, table, 0.0).sum(axis=1)
-    mean = np.where(defined.any(axis=1), np.minimum(np.maximum(total / count, least), largest), np.nan)
-    deviation = np.where(defined, table - mean[:, np.newaxis], 0.0)
-    std = np.sqrt((deviation**2).sum(axis=1) / count)
-    keys = ("mean", "std", "min", "max")
-    columns = np.column_stack([mean, std, least, largest]).tolist()
-    return {
-        name: dict(zip(keys, column, strict=True)) if np.isfinite(column[0]) else dict.fromkeys(keys)
-        for name, column in zip(values, columns, strict=True)
-    }
+    mean = np.minimum(np.maximum(total / np.maximum(count, 1), least), largest)
+    with np.errstate(invalid="ignore"):  # infinite where nothing is defined; left out below
+        deviation = np.where(defined, table - mean[:, np.newaxis], 0.0)
+    std = np.sqrt((deviation * deviation).sum(axis=1) / np.maximum(count, 1))
+    columns = zip(count.tolist(), mean.tolist(), std.tolist(), least.tolist(), largest.tolist(), strict=True)
+    return [
+        {"mean": mean, "std": std, "min": least, "max": largest} if count else dict.fromkeys(AGGREGATE_KEYS)
+        for count, mean, std, least, largest in columns
+    ]
 
 
 def _shifted(aggregate: Aggregate, offset: float) -> Aggregate:

@@ -26,6 +26,7 @@ Information Theory 20(5), 591-598, 1974.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -62,16 +63,22 @@ def carrier_bins(chunks: Chunks, spectrum: Spectrum, grid: Grid, rows: NDArray[n
     ndarray, shape (rows,)
         Frequency in bins from the centre frequency, within half a bin of [-num_bins / 2, num_bins / 2).
     """
+    return _interpolate(chunks[rows, : grid.num_bins], first_estimate(spectrum, grid, rows))
+
+
+def first_estimate(spectrum: Spectrum, grid: Grid, rows: NDArray[np.intp]) -> Column:
+    """Apply Candan's formula to the three strongest coefficients of some chunks; in bins, shape (rows,)."""
     size = grid.num_bins
-    strongest = np.abs(spectrum.peak_bins[rows, 1:4]).argmax(axis=1)  # the window may have shifted the peak by one bin
-    lower, middle, upper = (spectrum.peak_bins[rows, strongest + step] for step in range(3))
+    around = spectrum.peak_bins[rows]
+    strongest = np.abs(around[:, 1:4]).argmax(axis=1)  # the window may have shifted the peak by one bin
+    lower, middle, upper = (around[np.arange(len(rows)), strongest + step] for step in range(3))
     curvature = 2 * middle - lower - upper
     flat = curvature == 0
     ratio = np.real((lower - upper) / np.where(flat, 1, curvature))
     slope = np.tan(np.pi / size) / (np.pi / size)
     fraction = np.arctan(np.clip(slope * ratio, -1, 1) * np.pi / size) * size / np.pi
-    start = spectrum.peak[rows] + (strongest - 1) + grid.first_bin + np.where(flat, 0, fraction)
-    return _interpolate(chunks[rows, :size], start)
+    start: Column = spectrum.peak[rows] + (strongest - 1) + grid.first_bin + np.where(flat, 0, fraction)
+    return start
 
 
 def _interpolate(samples: Chunks, start: Column) -> Column:
@@ -81,7 +88,7 @@ def _interpolate(samples: Chunks, start: Column) -> Column:
     all of it; the iteration runs on these sums.
     """
     size = samples.shape[1]
-    factor = _decimation(size)
+    factor = decimation(size)
     cycles = start[:, np.newaxis] / size
     within = np.exp(-2j * np.pi * cycles * np.arange(factor)).astype(np.complex64)
     sums = np.matmul(samples.reshape(len(samples), size // factor, factor), within[:, :, np.newaxis])[:, :, 0]
@@ -96,6 +103,7 @@ def _interpolate(samples: Chunks, start: Column) -> Column:
     return start + residue
 
 
-def _decimation(size: int) -> int:
+@lru_cache(maxsize=64)
+def decimation(size: int) -> int:
     """Return the largest divisor of size up to 64 that leaves enough sums."""
     return max(n for n in range(1, 65) if size % n == 0 and (n == 1 or size // n >= MIN_DECIMATED))

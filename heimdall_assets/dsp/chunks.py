@@ -91,7 +91,7 @@ class ChunkReader:
             if not (math.isfinite(highest) and math.isfinite(lowest)):
                 raise NotFinite(_first_not_finite(group, first * length))
             self.rails.add(group, highest, lowest)
-            if not (group[:, 0].all() and parts.any()):
+            if not (group[:, 0].all() and (highest > 0 or lowest < 0)):
                 group = self._without_zero_chunks(group)
             if self._remove_dc and len(group):
                 mean = group.mean(axis=1, keepdims=True, dtype=np.complex128)
@@ -121,8 +121,10 @@ def _numbers(samples: ArrayLike) -> NDArray[np.generic]:
 
 
 def _single_precision(samples: NDArray[np.generic]) -> NDArray[np.complex64]:
+    if samples.dtype == np.complex64:
+        return np.require(samples, requirements=["C", "A"])  # not copied where it is so already
     with np.errstate(over="ignore"):  # what is out of range becomes infinite, and is found so
-        return np.ascontiguousarray(samples, dtype=np.complex64)
+        return np.require(samples, np.complex64, ["C", "A"])
 
 
 def _first_not_finite(group: Chunks, offset: int) -> str:

@@ -28,13 +28,15 @@ class _Rail:
     next_count: int = 0
     next_level: float = 0.0
 
-    def add(self, parts: NDArray[np.float32], level: float) -> None:
+    def add(self, parts: NDArray[np.float32], level: float, sign: int) -> None:
+        """Count values; ``sign`` is -1 for the lower rail, whose levels are those of the values negated."""
         if level <= 0 or level < self.level:
             return
-        count = int(np.count_nonzero(parts == np.float32(level)))
+        count = int(np.count_nonzero(parts == np.float32(sign * level)))
         next_level, next_count = 0.0, 0
         if count > CLIPPING_RATIO:
-            below = parts[parts < np.float32(level)]
+            towards_zero = sign * parts
+            below = towards_zero[towards_zero < np.float32(level)]
             next_level = float(below.max()) if below.size else 0.0
             next_count = int(np.count_nonzero(below == np.float32(next_level)))
         if level == self.level:
@@ -62,9 +64,8 @@ class RailCounter:
         """Count samples, shape (chunks, n); highest and lowest are the extremes of their I and Q."""
         parts = chunks.view(np.float32)
         self._values += parts.size
-        self._upper.add(parts, highest)
-        if -lowest >= self._lower.level:
-            self._lower.add(-parts, -lowest)
+        self._upper.add(parts, highest, 1)
+        self._lower.add(parts, -lowest, -1)
 
     @property
     def clipped_fraction(self) -> float:

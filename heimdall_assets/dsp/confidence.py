@@ -31,8 +31,6 @@ from scipy.special import expit
 from heimdall_assets.dsp.excision import HANN_VARIANCE
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from heimdall_assets.dsp.noise import Floor
     from heimdall_assets.dsp.transform import Column
 
@@ -46,7 +44,7 @@ SMALLEST_DEVIATION = 0.01
 
 @dataclass(frozen=True, slots=True)
 class Coefficients:
-    """Of the logistic functions; see :func:`evidence` for what they weigh.
+    """Of the logistic functions: what each term weighs.
 
     Attributes
     ----------
@@ -92,27 +90,6 @@ def snr_deviation(signal_bins: Column, counted_bins: Column, free_bins: Column) 
     return deviation
 
 
-def evidence(margin: Column, deviation: Column, snr: Column, floor: Floor) -> tuple[NDArray[np.float64], ...]:
-    """Return what the logistic functions for chance, floor and absence weigh, each of shape (terms, chunks)."""
-    one = np.ones_like(margin)
-    chance = np.stack(
-        [
-            one,
-            np.clip(np.log(np.maximum(margin, 1e-9)), 0, LARGEST_LOG_MARGIN),
-            np.log(np.clip(deviation, SMALLEST_DEVIATION, 1)),
-        ]
-    )
-    is_strong = expit(10 * np.log10(np.maximum(snr, 1e-9)) - STRONG_SNR_DB)
-    uneven = np.stack(
-        [
-            one,
-            is_strong * np.maximum(floor.spread_db, 0),
-            is_strong * np.clip(floor.dispersion - EVEN_DISPERSION, 0, 3),
-        ]
-    )
-    return chance, uneven, np.stack([one, margin])
-
-
 def probability_floor(snr: Column, floor: Floor, coefficients: Coefficients = FITTED) -> Column:
     """Return the probability that the floor is noise, shape (chunks,), in [0, 1].
 
@@ -125,9 +102,10 @@ def probability_floor(snr: Column, floor: Floor, coefficients: Coefficients = FI
     coefficients : Coefficients
         Of the logistic function.
     """
-    one = np.ones_like(snr)
-    _, uneven, _ = evidence(one, one, snr, floor)
-    return _logistic(coefficients.floor, uneven)
+    constant, spread, dispersion = coefficients.floor
+    is_strong = expit(10 * np.log10(np.maximum(snr, 1e-9)) - STRONG_SNR_DB)
+    uneven = spread * np.maximum(floor.spread_db, 0) + dispersion * np.clip(floor.dispersion - EVEN_DISPERSION, 0, 3)
+    return _logistic(constant + is_strong * uneven)
 
 
 def probability_right(
@@ -153,11 +131,21 @@ def probability_right(
     ndarray, shape (chunks,)
         In [0, 1].
     """
-    chance, uneven, absent = evidence(margin, deviation, snr, floor)
-    present = _logistic(coefficients.chance, chance) * _logistic(coefficients.floor, uneven)
-    return np.where(margin > 1, present, _logistic(coefficients.absent, absent))
+    return probability_given_floor(margin, deviation, probability_floor(snr, floor, coefficients), coefficients)
 
 
-def _logistic(weights: tuple[float, ...], terms: NDArray[np.float64]) -> Column:
-    probability: Column = expit(np.asarray(weights) @ terms)
+def probability_given_floor(
+    margin: Column, deviation: Column, floor_trust: Column, coefficients: Coefficients = FITTED
+) -> Column:
+    """Return the same as :func:`probability_right`, from the probability that the floor is noise."""
+    constant, of_margin, of_deviation = coefficients.chance
+    log_margin = np.minimum(np.log(np.maximum(margin, 1)), LARGEST_LOG_MARGIN)
+    log_deviation = np.log(np.clip(deviation, SMALLEST_DEVIATION, 1))
+    present = _logistic(constant + of_margin * log_margin + of_deviation * log_deviation) * floor_trust
+    constant, of_margin = coefficients.absent
+    return np.where(margin > 1, present, _logistic(constant + of_margin * margin))
+
+
+def _logistic(evidence: Column) -> Column:
+    probability: Column = expit(evidence)
     return probability

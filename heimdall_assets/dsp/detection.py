@@ -11,6 +11,7 @@ probability is shared among all these tests (Bonferroni).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,6 +33,52 @@ MIN_POSITIONS = 4
 
 GUARDED_WIDTHS = 8
 """A run of bands gets one more band to either side for every so many of its own."""
+
+
+RAISED_DEVIATIONS = 1.5
+"""Bands beside what was found belong to it if they exceed the noise by this many standard deviations."""
+
+GROWTH = 3
+"""So many such bands are added to either side of a run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """What noise exceeds with the share of the false-alarm probability that each test has, over the noise power.
+
+    Attributes
+    ----------
+    line : float
+        For a single bin.
+    windows : tuple of (int, float)
+        Width in bands, and threshold of the mean over a window of that width.
+    raised : float
+        Of a band that belongs to a signal found beside it.
+    """
+
+    line: float
+    windows: tuple[tuple[int, float], ...]
+    raised: float
+
+
+@lru_cache(maxsize=64)
+def thresholds(num_bands: int, bins_per_band: int, false_alarm_probability: float) -> Thresholds:
+    """Share the probability of a false alarm among all tests of a chunk."""
+    widths = [width for width in WINDOWS if num_bands // width >= MIN_POSITIONS]
+    share = false_alarm_probability / (len(widths) + 1)
+    num_bins = num_bands * bins_per_band
+    floor_deviation = MeanPower.of_hann_bins(num_bins).deviation  # the floor is an estimate itself
+    return Thresholds(
+        line=float(-np.log(share / num_bins)) * (1 + floor_deviation),
+        windows=tuple(
+            (
+                width,
+                MeanPower.of_hann_bins(bins_per_band * width).threshold(share / num_bands) * (1 + 2 * floor_deviation),
+            )
+            for width in widths
+        ),
+        raised=1 + RAISED_DEVIATIONS * MeanPower.of_hann_bins(bins_per_band).deviation,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +109,8 @@ class Detection:
 
     def among(self, bands: slice, count: int) -> Detection:
         """Return the same with a support over all ``count`` bands, of which those tested were ``bands``."""
+        if bands == slice(0, count):
+            return self
         support = np.zeros((len(self.support), count), bool)
         support[:, bands] = self.support
         return Detection(self.margin, self.line, support, self.single)
@@ -97,17 +146,12 @@ def detect(
     """
     count = bands.shape[1]
     ratio = bands / noise[:, np.newaxis]
-    windows = [width for width in WINDOWS if count // width >= MIN_POSITIONS]
-    share = false_alarm_probability / (len(windows) + 1)
-    floor_deviation = MeanPower.of_hann_bins(count * grid.bins_per_band).deviation  # the floor is an estimate itself
-    line_threshold = -np.log(share / (count * grid.bins_per_band)) * (1 + floor_deviation)
-    margin = peak_power / noise / line_threshold
+    limits = thresholds(count, grid.bins_per_band, false_alarm_probability)
+    margin = peak_power / noise / limits.line
     line = margin > 1
     support = np.zeros(bands.shape, bool)
     support[line, peak_band[line]] = True
-    for width in windows:
-        threshold = MeanPower.of_hann_bins(grid.bins_per_band * width).threshold(share / count)
-        threshold *= 1 + 2 * floor_deviation
+    for width, threshold in limits.windows:
         # what a narrower window explained counts as noise here, or a line would smear into every window over it
         left = np.where(guarded(support), 1.0, ratio) if support.any() else ratio
         means = _sliding_sums(left, width) / width
@@ -116,8 +160,8 @@ def detect(
         if found.any():
             support |= _covered(found, width, count) & (ratio > 1) | _covered(found, width, count, width // 4)
     single = line & (support.sum(axis=1) == 1)
-    raised = ratio > 1 + 1.5 * MeanPower.of_hann_bins(grid.bins_per_band).deviation
-    for _ in range(3):
+    raised = ratio > limits.raised
+    for _ in range(GROWTH):
         support |= widened(support) & raised
     return Detection(margin, line, guarded(support), single)
 

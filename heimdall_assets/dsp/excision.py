@@ -15,16 +15,16 @@ Ouluensis C 368, University of Oulu, 2010.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import gammainc, gammainccinv
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from heimdall_assets.dsp.transform import Column
 
 EXCISION_PROBABILITY = 1e-3
@@ -100,6 +100,10 @@ def _excised_mean(distribution: MeanPower) -> float:
     return mean
 
 
+Excision = Callable[[NDArray[np.float64], MeanPower, float], NDArray[np.float64]]
+"""The signature of :func:`consecutive_mean_excision`."""
+
+
 def consecutive_mean_excision(powers: NDArray[np.float64], distribution: MeanPower, start: float) -> Column:
     """Return the power of the noise in each row of cells.
 
@@ -121,12 +125,17 @@ def consecutive_mean_excision(powers: NDArray[np.float64], distribution: MeanPow
     cells = powers.shape[1]
     ascending = np.sort(powers, axis=1)
     means = np.cumsum(ascending, axis=1) / np.arange(1, cells + 1)
-    initial = max(2, int(start * cells))
+    initial = initial_cells(cells, start)
     threshold = distribution.threshold(EXCISION_PROBABILITY)
     stops = ascending[:, initial:] > threshold * means[:, initial - 1 : -1]
     accepted = np.where(stops.any(axis=1), initial + stops.argmax(axis=1), cells)
     noise: Column = np.take_along_axis(means, accepted[:, np.newaxis] - 1, axis=1)[:, 0] / distribution.excised_mean
     return noise
+
+
+def initial_cells(cells: int, start: float) -> int:
+    """Return how many of the weakest cells are taken for noise at the start."""
+    return max(2, int(start * cells))
 
 
 def averaged(bands: NDArray[np.float64], width: int) -> NDArray[np.float64]:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from heimdall_assets.dsp.rows import median
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -66,7 +68,7 @@ def has_carrier(rows: Rows) -> bool:
     mix carrier and centroid in one mean.
     """
     present = rows.is_present > 0
-    return bool(present.any()) and float(np.median(rows.line_share[present])) > CARRIER_SHARE
+    return bool(present.any()) and median(rows.line_share[present]) > CARRIER_SHARE
 
 
 def why_null(feature: Feature, rows: Rows) -> str:
@@ -79,8 +81,7 @@ def why_null(feature: Feature, rows: Rows) -> str:
 
 
 def _decibel(power: Column) -> Column:
-    with np.errstate(divide="ignore", invalid="ignore"):
-        decibel: Column = np.where(power > 0, 10 * np.log10(power), np.nan)
+    decibel: Column = 10 * np.log10(power, out=np.full(power.shape, np.nan), where=power > 0)
     return decibel
 
 

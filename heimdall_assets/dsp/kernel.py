@@ -1,8 +1,8 @@
 """From chunks of samples to one row of quantities a chunk: everything that the features are made of.
 
-The passes over samples (``transform``, ``carrier``) are apart from the work on bands (``noise``, ``detection``,
-``shape``), so that the former can be replaced by compiled ones without touching the latter. No state is shared
-between calls.
+The passes over samples (``transform``, ``carrier``) and the work on bands (``noise``, ``detection``, ``shape``) exist
+twice, in numpy and compiled; ``passes`` chooses. What is left here is arithmetic on one number a chunk. No state is
+shared between calls.
 """
 
 from __future__ import annotations
@@ -11,18 +11,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from heimdall_assets.dsp.carrier import carrier_bins
-from heimdall_assets.dsp.confidence import probability_floor, probability_right, snr_deviation
-from heimdall_assets.dsp.detection import detect
-from heimdall_assets.dsp.noise import RESOLUTION, SPECTRAL_START, noise_floor
+from heimdall_assets.dsp.confidence import probability_floor, probability_given_floor, snr_deviation
+from heimdall_assets.dsp.noise import RESOLUTION, SPECTRAL_START
 from heimdall_assets.dsp.passband import Passband, estimate_passband
+from heimdall_assets.dsp.passes import current
 from heimdall_assets.dsp.rows import Rows
-from heimdall_assets.dsp.shape import shape_of
-from heimdall_assets.dsp.transform import power_in_bands, transform
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from heimdall_assets.dsp.detection import Detection
     from heimdall_assets.dsp.grid import Grid
-    from heimdall_assets.dsp.transform import Chunks, Spectrum, Waveform
+    from heimdall_assets.dsp.passes import Passes
+    from heimdall_assets.dsp.transform import Chunks, Column, Spectrum, Waveform
 
 LEAST_LINE_SHARE = 0.1
 """A line that holds less of the signal's power is not looked at closer."""
@@ -54,15 +55,16 @@ def measure(
     Rows, Passband or None
         The quantities, and the passband that was used.
     """
+    use = current()
     bands = slice(0, grid.num_bands) if passband is None else passband.bands(grid)
-    waveform, spectrum = transform(chunks, grid, _bins(bands, grid))
+    waveform, spectrum = use.transform(chunks, grid, _bins(bands, grid))
     if passband is None and may_estimate:
-        passband = estimate_passband(spectrum.band_power, float(waveform.power.mean()), chunks[0], grid)
+        passband = estimate_passband(spectrum.band_power, float(waveform.power.mean()), chunks[0], grid, use.excise)
         if passband is not None:
             bands = passband.bands(grid)
-            waveform, spectrum = transform(chunks, grid, _bins(bands, grid))
-    is_whole = passband is None
-    return _rows(chunks, grid, waveform, spectrum, bands, is_whole, false_alarm_probability), passband
+            waveform, spectrum = use.transform(chunks, grid, _bins(bands, grid))
+    limits = None if passband is None else bands
+    return _rows(use, chunks, grid, waveform, spectrum, limits, false_alarm_probability), passband
 
 
 def _bins(bands: slice, grid: Grid) -> slice:
@@ -70,45 +72,46 @@ def _bins(bands: slice, grid: Grid) -> slice:
 
 
 def _rows(
+    use: Passes,
     chunks: Chunks,
     grid: Grid,
     waveform: Waveform,
     spectrum: Spectrum,
-    bands: slice,
-    is_whole: bool,
+    limits: slice | None,
     false_alarm_probability: float,
 ) -> Rows:
-    """Work on the bands; those outside of ``bands`` hold neither noise nor signal, unless ``is_whole``."""
+    """Work on the bands; those outside of ``limits``, where there are any, hold neither noise nor signal."""
+    count = len(chunks)
+    bands = slice(0, grid.num_bands) if limits is None else limits
     num_bins = (bands.stop - bands.start) * grid.bins_per_band
     band_power = spectrum.band_power[:, bands]
-    floor = noise_floor(band_power, grid, waveform.slot_power if is_whole else None)
+    floor = use.noise_floor(band_power, grid, waveform.slot_power if limits is None else None)
     floor = floor.above(RESOLUTION * waveform.power / grid.num_bins)
     noise = floor.per_bin
-    detection = detect(
+    detection = use.detect(
         band_power,
-        spectrum.bin_power[np.arange(len(chunks)), spectrum.peak].astype(np.float64) * spectrum.unit,
+        spectrum.bin_power[np.arange(count), spectrum.peak].astype(np.float64) * spectrum.unit,
         spectrum.peak // grid.bins_per_band - bands.start,
         noise,
         grid,
         false_alarm_probability,
     ).among(bands, grid.num_bands)
-    shape = shape_of(spectrum, detection, noise, grid)
+    shape = use.shape_of(spectrum, detection, noise, grid)
     noise_power = noise * num_bins
-    support_bins = detection.support.sum(axis=1) * grid.bins_per_band
-    excess = (waveform.power if is_whole else spectrum.searched_power) - noise_power
+    support_bins = np.count_nonzero(detection.support, axis=1) * grid.bins_per_band
+    present = detection.present
+    excess = _power_within(use, waveform, spectrum, limits, grid) - noise_power
     is_trusted = excess > TRUSTED_NOISE_RATIO * noise_power
-    signal_power = excess.copy()
-    weak = np.flatnonzero(detection.present & ~is_trusted)
-    if weak.size:
-        in_support = power_in_bands(chunks[weak], grid, detection.support[weak])
-        signal_power[weak] = in_support - noise[weak] * support_bins[weak]
+    signal_power = _signal_power(use, spectrum, grid, detection, noise, excess, is_trusted, support_bins)
     snr = signal_power / noise_power
     counted_bins = np.where(is_trusted, num_bins, support_bins)
     free_bins = np.maximum(num_bins - support_bins, SPECTRAL_START * num_bins)  # the floor rests on no fewer
     deviation = snr_deviation(signal_power / noise, counted_bins, free_bins)
-    has_line = detection.present & (shape.line_share > LEAST_LINE_SHARE)
-    carrier = np.full(len(chunks), np.nan)
-    carrier[has_line] = carrier_bins(chunks, spectrum, grid, np.flatnonzero(has_line))
+    floor_trust = probability_floor(snr, floor)
+    with_line = np.flatnonzero(present & (shape.line_share > LEAST_LINE_SHARE))
+    carrier = np.full(count, np.nan)
+    if with_line.size:
+        carrier[with_line] = use.carrier_bins(chunks, spectrum, grid, with_line)
     return Rows(
         power=waveform.power,
         mean_magnitude=waveform.mean_magnitude,
@@ -118,7 +121,7 @@ def _rows(
         noise_power=noise_power,
         is_resolved=floor.is_resolved.astype(np.float64),
         margin=detection.margin,
-        is_present=detection.present.astype(np.float64),
+        is_present=present.astype(np.float64),
         signal_power=signal_power,
         line_share=shape.line_share,
         carrier_hz=carrier * grid.bin_hz,
@@ -128,8 +131,37 @@ def _rows(
         snr_deviation=deviation,
         floor_spread_db=floor.spread_db,
         floor_dispersion=floor.dispersion,
-        floor_trust=probability_floor(snr, floor),
+        floor_trust=floor_trust,
         dc_share=np.minimum(spectrum.dc_power / waveform.power, 1),
-        gap_share=(waveform.slot_power == 0).mean(axis=1),
-        confidence=probability_right(detection.margin, deviation, snr, floor),
+        gap_share=np.count_nonzero(waveform.slot_power == 0, axis=1) / waveform.slot_power.shape[1],
+        confidence=probability_given_floor(detection.margin, deviation, floor_trust),
     )
+
+
+def _power_within(use: Passes, waveform: Waveform, spectrum: Spectrum, limits: slice | None, grid: Grid) -> Column:
+    """Return the power of signal and noise together, without a window."""
+    if limits is None:
+        return waveform.power
+    marked = np.zeros((len(waveform.power), grid.num_bands), bool)
+    marked[:, limits] = True
+    return use.power_in_bands(spectrum.coefficients, grid, marked)
+
+
+def _signal_power(
+    use: Passes,
+    spectrum: Spectrum,
+    grid: Grid,
+    detection: Detection,
+    noise: Column,
+    excess: Column,
+    is_trusted: NDArray[np.bool_],
+    support_bins: NDArray[np.intp],
+) -> Column:
+    """Return what exceeds the noise: over all bands where that is much, else over those found to hold signal."""
+    weak = np.flatnonzero(detection.present & ~is_trusted)
+    if not weak.size:
+        return excess
+    signal_power = excess.copy()
+    in_support = use.power_in_bands(spectrum.coefficients[weak], grid, detection.support[weak])
+    signal_power[weak] = in_support - noise[weak] * support_bins[weak]
+    return signal_power

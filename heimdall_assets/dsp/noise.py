@@ -102,19 +102,41 @@ def noise_floor(bands: NDArray[np.float64], grid: Grid, slot_power: NDArray[np.f
     Floor
         Noise of each chunk.
     """
+    count = bands.shape[1]
     estimates = [
         consecutive_mean_excision(
             averaged(bands, width), MeanPower.of_hann_bins(grid.bins_per_band * width), SPECTRAL_START
         )
-        for width in WIDTHS
-        if width == 1 or bands.shape[1] // width >= MIN_CELLS
+        for width in widths_for(count)
     ]
     floor = np.min(estimates, axis=0)
     spread_db, dispersion = _unevenness(bands, floor, grid.bins_per_band)
+    quiet = None
     if slot_power is not None:
         recorded = np.where(slot_power > 0, slot_power, np.inf)
         distribution = MeanPower.of_samples(grid.chunk_length // slot_power.shape[1])
         quiet = consecutive_mean_excision(recorded, distribution, SLOT_START) / grid.num_bins
+    return decided(floor, spread_db, dispersion, quiet, grid)
+
+
+def widths_for(num_bands: int) -> list[int]:
+    """Return the widths that leave enough averages of so many bands."""
+    return [width for width in WIDTHS if width == 1 or num_bands // width >= MIN_CELLS]
+
+
+def decided(floor: Column, spread_db: Column, dispersion: Column, quiet: Column | None, grid: Grid) -> Floor:
+    """Choose between the floor of the spectrum and that of quiet slots.
+
+    Parameters
+    ----------
+    floor, spread_db, dispersion : ndarray, shape (chunks,)
+        The spectrum's; see :class:`Floor`.
+    quiet : ndarray, shape (chunks,), or None
+        Noise power a bin from quiet slots of time.
+    grid : Grid
+        Bins and bands.
+    """
+    if quiet is not None:
         # under a Hann window the moments count differently: the two vary apart even in noise
         deviation = np.sqrt((HANN_VARIANCE - 1) / grid.num_bins)
         is_quieter = quiet < (1 - QUIETER_DEVIATIONS * deviation) * floor

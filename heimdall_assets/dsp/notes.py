@@ -19,7 +19,7 @@ passband_hz, passband_origin
 noise_bandwidth_hz
     Bandwidth over which noise_floor_dbm and snr_db count the noise.
 noise_floor_is_upper_bound
-    True where the skirt of a signal covers the noise in most chunks: the noise is weaker and the SNR higher.
+    True where the skirt of a signal probably covers the noise in most chunks: the noise is weaker and the SNR higher.
 clipped, clipped_fraction
     Whether a converter was overdriven, and the share of I and Q values at its rails.
 dc_share
@@ -38,9 +38,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from heimdall_assets.dsp.features import FEATURES, has_carrier, why_null
+from heimdall_assets.dsp.rows import median
 from heimdall_assets.records import UNCALIBRATED_DB
 
 if TYPE_CHECKING:
@@ -48,14 +47,16 @@ if TYPE_CHECKING:
     from heimdall_assets.dsp.passband import Passband
     from heimdall_assets.dsp.request import Request
     from heimdall_assets.dsp.rows import Rows
-    from heimdall_assets.dsp.transform import Column
 
 NOTABLE_DC_SHARE = 1e-3
 """Above this share of the power the constant part is worth a remark."""
 
+TRUSTED_FLOOR = 0.9
+"""A floor that is noise with less than this probability is called an upper bound of it."""
+
 
 def describe(
-    rows: Rows, request: Request, reader: ChunkReader, passband: Passband | None, values: dict[str, Column]
+    rows: Rows, request: Request, reader: ChunkReader, passband: Passband | None, defined: dict[str, int]
 ) -> dict[str, Any]:
     """Compose the notes of a recording; keys as in the module's docstring.
 
@@ -69,13 +70,13 @@ def describe(
         What was read.
     passband : Passband or None
         What the analysis kept within.
-    values : dict
-        Feature name -> value of each chunk, NaN where undefined.
+    defined : dict
+        Feature name -> number of chunks that define it.
     """
     grid = reader.grid
     present = rows.is_present > 0
     clipped = reader.rails.clipped_fraction
-    defined = {name: int(np.isfinite(column).sum()) for name, column in values.items()}
+    carrier = present.any() and has_carrier(rows)
     notes: dict[str, Any] = {
         "num_chunks": int(rows.power.size),
         "chunk_length": grid.chunk_length,
@@ -89,12 +90,12 @@ def describe(
         "calibration_db": request.calibration_db,
         "passband_hz": None if passband is None else [passband.low_hz, passband.high_hz],
         "passband_origin": "none" if passband is None else "estimated" if passband.is_estimated else "given",
-        "noise_bandwidth_hz": float(np.median(rows.noise_power / rows.noise_per_hz)),
-        "noise_floor_is_upper_bound": bool(present.any() and np.median(rows.floor_trust[present]) < 0.5),
+        "noise_bandwidth_hz": median(rows.noise_power / rows.noise_per_hz),
+        "noise_floor_is_upper_bound": bool(present.any() and median(rows.floor_trust[present]) < TRUSTED_FLOOR),
         "clipped": clipped > 0,
         "clipped_fraction": clipped,
-        "dc_share": float(np.median(rows.dc_share)),
-        "frequency_offset_is": None if not present.any() else "carrier" if has_carrier(rows) else "centroid",
+        "dc_share": median(rows.dc_share),
+        "frequency_offset_is": None if not present.any() else "carrier" if carrier else "centroid",
         "null": {feature.name: why_null(feature, rows) for feature in FEATURES if not defined[feature.name]},
         "defined_chunks": {name: count for name, count in defined.items() if 0 < count < rows.power.size},
     }

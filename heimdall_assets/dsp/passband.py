@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from heimdall_assets.dsp.excision import MeanPower, consecutive_mean_excision
+from heimdall_assets.dsp.excision import Excision, MeanPower, consecutive_mean_excision
 from heimdall_assets.dsp.noise import RESOLUTION, SPECTRAL_START
 from heimdall_assets.errors import BadParameter
 
@@ -99,7 +99,11 @@ class Passband:
 
 
 def estimate_passband(
-    bands: NDArray[np.float64], power: float, samples: NDArray[np.complex64], grid: Grid
+    bands: NDArray[np.float64],
+    power: float,
+    samples: NDArray[np.complex64],
+    grid: Grid,
+    excise: Excision = consecutive_mean_excision,
 ) -> Passband | None:
     """Tell whether a filter limits the spectrum, and to what.
 
@@ -113,6 +117,8 @@ def estimate_passband(
         Some of the samples, whose step tells the power of their rounding.
     grid : Grid
         Bins and bands.
+    excise : callable
+        Implementation of consecutive mean excision.
 
     Returns
     -------
@@ -127,14 +133,15 @@ def estimate_passband(
         A lone wide signal in 16-bit samples whose noise is weaker than their rounding meets the first rule, too, and
         is mistaken for the noise of a passband.
     """
-    level = np.median(bands, axis=0)  # one chunk with a lightning stroke or a jump of the gain tells nothing
+    level = _median_of_rows(bands)  # one chunk with a lightning stroke or a jump of the gain tells nothing
     distribution = MeanPower.of_hann_bins(grid.bins_per_band)
-    floor = float(consecutive_mean_excision(level[np.newaxis], distribution, SPECTRAL_START)[0])
+    floor = float(excise(level[np.newaxis], distribution, SPECTRAL_START)[0])
     floor = max(floor, RESOLUTION * power / grid.num_bins)
-    rounding = _sample_step(samples) ** 2 / 6 / grid.num_bins
-    is_rounding = floor < ROUNDING_RATIO * rounding
+    is_rounding = _is_rounding(floor * grid.num_bins, samples)
     smooth = np.convolve(level, np.full(SMOOTHED_BANDS, 1 / SMOOTHED_BANDS), mode="same")
     raised = smooth > (QUANTISED_OPEN_RATIO if is_rounding else OPEN_RATIO) * floor
+    if np.count_nonzero(raised) < MIN_OPEN_SHARE * grid.num_bands:
+        return None
     first, stop = _longest_run(raised)
     skirt = max(2, round(SKIRT_SHARE * grid.num_bands))
     is_plausible = MIN_OPEN_SHARE <= (stop - first) / grid.num_bands <= MAX_OPEN_SHARE
@@ -152,6 +159,13 @@ def estimate_passband(
     return Passband(float(edges[first + skirt]), float(edges[stop - skirt]), is_estimated=True)
 
 
+def _median_of_rows(bands: NDArray[np.float64]) -> NDArray[np.float64]:
+    ordered = np.sort(bands, axis=0)
+    upper = len(bands) // 2
+    middle: NDArray[np.float64] = ordered[upper] if len(bands) % 2 else 0.5 * (ordered[upper - 1] + ordered[upper])
+    return middle
+
+
 def _longest_run(marked: NDArray[np.bool_]) -> tuple[int, int]:
     """Return start and stop of the longest run of True, (0, 0) if there is none."""
     bounds = np.flatnonzero(np.diff(np.concatenate([[False], marked, [False]])))
@@ -161,11 +175,15 @@ def _longest_run(marked: NDArray[np.bool_]) -> tuple[int, int]:
     return int(bounds[2 * longest]), int(bounds[2 * longest + 1])
 
 
-def _sample_step(samples: NDArray[np.complex64]) -> float:
-    """Return the step that all samples are multiples of, 0 where there is none; rounding has the power step^2 / 6."""
-    parts = np.ascontiguousarray(samples[:STEP_PROBE]).view(np.float32).astype(np.float64)
+def _is_rounding(floor: float, samples: NDArray[np.complex64]) -> bool:
+    """Tell whether samples are multiples of a step whose rounding, of power step^2 / 6, accounts for the floor."""
+    parts = None
     for step in SAMPLE_STEPS:
-        steps = parts / step
+        if floor >= ROUNDING_RATIO * step**2 / 6:
+            return False
+        if parts is None:
+            parts = np.ascontiguousarray(samples[:STEP_PROBE]).view(np.float32)
+        steps = parts * np.float32(1 / step)  # a power of two: exact
         if np.array_equal(steps, np.rint(steps)):
-            return step
-    return 0.0
+            return True
+    return False

@@ -13,6 +13,13 @@ if TYPE_CHECKING:
     from heimdall_assets.dsp.transform import Column
 
 
+def median(column: Column) -> float:
+    """Return the median of at least one number; ``numpy.median`` takes longer than the FFT of a short chunk."""
+    ordered = np.sort(column)
+    middle = len(ordered) // 2
+    return float(ordered[middle]) if len(ordered) % 2 else float(0.5 * (ordered[middle - 1] + ordered[middle]))
+
+
 @dataclass(frozen=True, slots=True)
 class Rows:
     """Quantities of chunks, each of shape (chunks,).
@@ -72,10 +79,14 @@ class Rows:
     @classmethod
     def concatenate(cls, parts: Sequence[Rows]) -> Rows:
         """Join the rows of successive groups."""
+        if len(parts) == 1:
+            return parts[0]
         return cls(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(cls)))
 
     def scaled(self, factor: float) -> Rows:
         """Return the rows of samples whose powers are ``factor`` times as large."""
+        if factor == 1:
+            return self
         powers = {"power", "peak_power", "noise_per_hz", "noise_power", "signal_power"}
         amplitude = np.sqrt(factor)
         return Rows(

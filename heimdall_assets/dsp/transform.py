@@ -1,7 +1,8 @@
 """The passes over every sample of a chunk: the waveform's own figures, one FFT, the Hann-windowed power spectrum.
 
 Everything after this works on bands, some thousand numbers a chunk. All arithmetic on samples is in single precision;
-sums over a chunk end in double precision.
+sums over a chunk end in double precision. These are the passes in plain numpy, the reference for the compiled ones
+(:mod:`heimdall_assets.dsp.passes`).
 """
 
 from __future__ import annotations
@@ -50,6 +51,11 @@ class Waveform:
     crossings: Column
     slot_power: NDArray[np.float64]
 
+    @classmethod
+    def empty(cls, count: int) -> Waveform:
+        """Return figures of so many chunks, to be filled in."""
+        return cls(np.empty(count), np.empty(count), np.empty(count), np.empty(count), np.empty((count, NUM_SLOTS)))
+
 
 @dataclass(frozen=True, slots=True)
 class Spectrum:
@@ -57,6 +63,8 @@ class Spectrum:
 
     Attributes
     ----------
+    coefficients : ndarray of complex64, shape (chunks, num_bins)
+        Unwindowed Fourier coefficients, the frequencies from 0 upwards first, then the negative ones.
     bin_power : ndarray of float32, shape (chunks, num_bins)
         Proportional to the power in a bin; ``unit`` times it is the power, so that the sum over all bins is the
         mean of |w x|^2 / mean(w^2), the chunk's power under the window w.
@@ -70,20 +78,33 @@ class Spectrum:
         Index of the strongest bin among those searched.
     peak_bins : ndarray of complex128, shape (chunks, 5)
         Unwindowed Fourier coefficients at the peak and two bins to either side (cyclically).
-    searched_power : ndarray, shape (chunks,)
-        Power in the bins searched, unwindowed (by Parseval's theorem the mean of |x|^2, where those are all).
     dc_power : ndarray, shape (chunks,)
         Power of the samples' mean.
     """
 
+    coefficients: NDArray[np.complex64]
     bin_power: NDArray[np.float32]
     unit: float
     band_power: NDArray[np.float64]
     band_moment: NDArray[np.float64]
     peak: NDArray[np.intp]
     peak_bins: NDArray[np.complex128]
-    searched_power: Column
     dc_power: Column
+
+    @classmethod
+    def empty(cls, coefficients: NDArray[np.complex64], grid: Grid) -> Spectrum:
+        """Return a spectrum of these coefficients whose other figures are to be filled in."""
+        count = len(coefficients)
+        return cls(
+            coefficients=coefficients,
+            bin_power=np.empty((count, grid.num_bins), np.float32),
+            unit=1 / (6 * float(grid.num_bins) ** 2),
+            band_power=np.empty((count, grid.num_bands)),
+            band_moment=np.empty((count, grid.num_bands)),
+            peak=np.empty(count, np.intp),
+            peak_bins=np.empty((count, 5), np.complex128),
+            dc_power=np.empty(count),
+        )
 
 
 def transform(chunks: Chunks, grid: Grid, searched: slice) -> tuple[Waveform, Spectrum]:
@@ -104,39 +125,32 @@ def transform(chunks: Chunks, grid: Grid, searched: slice) -> tuple[Waveform, Sp
         The samples' figures in time and in frequency.
     """
     count, length = chunks.shape
-    waveform = Waveform(
-        power=np.empty(count),
-        mean_magnitude=np.empty(count),
-        peak_power=np.empty(count),
-        crossings=np.empty(count),
-        slot_power=np.empty((count, NUM_SLOTS)),
-    )
-    spectrum = Spectrum(
-        bin_power=np.empty((count, grid.num_bins), np.float32),
-        unit=1 / (6 * float(grid.num_bins) ** 2),
-        band_power=np.empty((count, grid.num_bands)),
-        band_moment=np.empty((count, grid.num_bands)),
-        peak=np.empty(count, np.intp),
-        peak_bins=np.empty((count, 5), np.complex128),
-        searched_power=np.empty(count),
-        dc_power=np.empty(count),
-    )
     coefficients = fft.fft(chunks[:, : grid.num_bins], axis=1)  # many rows at once: they share vector registers
+    waveform, spectrum = Waveform.empty(count), Spectrum.empty(coefficients, grid)
     step = max(1, BLOCK_SAMPLES // length)
     for start in range(0, count, step):
         rows = slice(start, min(start + step, count))
         _waveform_pass(chunks[rows], waveform, rows)
         _spectrum_pass(coefficients[rows], grid, searched, spectrum, rows)
+    add_peaks(spectrum)
     return waveform, spectrum
 
 
-def power_in_bands(chunks: Chunks, grid: Grid, marked: NDArray[np.bool_]) -> Column:
+def add_peaks(spectrum: Spectrum) -> None:
+    """Fill in what a spectrum says of single coefficients: those around the peak, and the constant part."""
+    size = spectrum.coefficients.shape[1]
+    around = (spectrum.peak[:, np.newaxis] + np.arange(-2, 3) + size - size // 2) % size
+    spectrum.peak_bins[:] = spectrum.coefficients[np.arange(len(around))[:, np.newaxis], around]
+    spectrum.dc_power[:] = np.abs(spectrum.coefficients[:, 0].astype(np.complex128)) ** 2 / float(size) ** 2
+
+
+def power_in_bands(coefficients: NDArray[np.complex64], grid: Grid, marked: NDArray[np.bool_]) -> Column:
     """Return the power in the marked bands, without a window, so that every moment counts the same.
 
     Parameters
     ----------
-    chunks : ndarray of complex64, shape (chunks, grid.chunk_length)
-        The samples.
+    coefficients : ndarray of complex64, shape (chunks, grid.num_bins)
+        See :class:`Spectrum`.
     grid : Grid
         Bins and bands.
     marked : ndarray of bool, shape (chunks, grid.num_bands)
@@ -148,10 +162,9 @@ def power_in_bands(chunks: Chunks, grid: Grid, marked: NDArray[np.bool_]) -> Col
         Over all bands, by Parseval's theorem, the mean of |x|^2.
     """
     size = grid.num_bins
-    result = np.empty(len(chunks))
-    for row, (samples, bands) in enumerate(zip(chunks, marked, strict=True)):
-        coefficients = np.roll(fft.fft(samples[:size]), size // 2)
-        inside = coefficients.reshape(grid.num_bands, -1)[bands]
+    result = np.empty(len(coefficients))
+    for row, (of_chunk, bands) in enumerate(zip(coefficients, marked, strict=True)):
+        inside = np.roll(of_chunk, size // 2).reshape(grid.num_bands, -1)[bands]
         result[row] = np.vdot(inside, inside).real / float(size) ** 2
     return result
 
@@ -204,16 +217,7 @@ def _spectrum_pass(
     sums = (power.reshape(-1, grid.bins_per_band) @ weights).reshape(count, grid.num_bands, 2) * out.unit
     out.band_power[rows] = sums[:, :, 0] / grid.bins_per_band
     out.band_moment[rows] = sums[:, :, 1]
-    peak = power[:, searched].argmax(axis=1) + searched.start
-    out.peak[rows] = peak
-    around = (peak[:, np.newaxis] + np.arange(-2, 3) + size - size // 2) % size
-    out.peak_bins[rows] = np.take_along_axis(coefficients, around, axis=1)
-    scale = float(size) ** 2
-    out.dc_power[rows] = np.abs(coefficients[:, 0].astype(np.complex128)) ** 2 / scale
-    energy = np.zeros(count)
-    for piece, _ in _pieces(searched.start, searched.stop, size):
-        energy += [np.vdot(row, row).real for row in coefficients[:, piece]]
-    out.searched_power[rows] = energy / scale
+    out.peak[rows] = power[:, searched].argmax(axis=1) + searched.start
 
 
 def _pieces(start: int, stop: int, size: int) -> Iterator[tuple[slice, slice]]:

@@ -14,11 +14,9 @@ import numpy as np
 
 from heimdall_assets.dsp.analysis import analyze
 from heimdall_assets.dsp.chunks import ChunkReader
-from heimdall_assets.dsp.detection import detect
-from heimdall_assets.dsp.noise import RESOLUTION, noise_floor
+from heimdall_assets.dsp.noise import RESOLUTION
+from heimdall_assets.dsp.passes import current
 from heimdall_assets.dsp.request import Request
-from heimdall_assets.dsp.shape import shape_of
-from heimdall_assets.dsp.transform import transform
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -79,12 +77,13 @@ class _Sums:
         bands = slice(0, grid.num_bands) if request.passband is None else request.passband.bands(grid)
         width = grid.bins_per_band
         searched = slice(bands.start * width, bands.stop * width)
-        waveform, spectrum = transform(chunks, grid, searched)
+        use = current()
+        waveform, spectrum = use.transform(chunks, grid, searched)
         band_power = spectrum.band_power[:, bands]
-        floor = noise_floor(band_power, grid, waveform.slot_power if request.passband is None else None)
+        floor = use.noise_floor(band_power, grid, waveform.slot_power if request.passband is None else None)
         noise = floor.above(RESOLUTION * waveform.power / grid.num_bins).per_bin
         strongest = spectrum.bin_power[np.arange(len(chunks)), spectrum.peak].astype(np.float64) * spectrum.unit
-        detection = detect(
+        detection = use.detect(
             band_power,
             strongest,
             spectrum.peak // width - bands.start,
@@ -92,7 +91,7 @@ class _Sums:
             grid,
             request.false_alarm_probability,
         ).among(bands, grid.num_bands)
-        shape = shape_of(spectrum, detection, noise, grid)
+        shape = use.shape_of(spectrum, detection, noise, grid)
         present = detection.present
         self.bin_power += spectrum.bin_power.sum(axis=0, dtype=np.float64) * (spectrum.unit * power_scale)
         self.chunks += len(chunks)

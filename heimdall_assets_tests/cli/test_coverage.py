@@ -17,6 +17,7 @@ from heimdall_assets.cli.app import app
 from heimdall_assets.db import states, tables
 from heimdall_assets.db.engine import transaction
 from heimdall_assets.extraction import extract_session
+from heimdall_assets.records import FEATURE_VERSION
 from heimdall_assets_tests.conftest import drop_database, make_database
 from heimdall_assets_tests.factory import FIRST_START, GOOD, MISSING, TRUNCATED
 
@@ -182,7 +183,7 @@ def test_show_of_a_done_session_has_its_row_receivers_state_and_attempts(
     assert (first["iq_data_location"], first["format"], first["num_chunks"]) == (GOOD, "npy", 5)
     assert first["frequency_offset_hz"]["mean"] == pytest.approx(1234.5, abs=0.05)
     assert shown["features"]["num_receivers_detected"] == 3
-    assert shown["state_row"]["feature_version"] == 1
+    assert shown["state_row"]["feature_version"] == FEATURE_VERSION
     ((attempt),) = shown["attempts"]
     assert (attempt["number"], attempt["outcome"], attempt["run_id"]) == (1, "done", "run-7")
     assert shown["errors"] == []

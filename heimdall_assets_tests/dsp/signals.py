@@ -135,16 +135,26 @@ OFDM_CARRIERS = 128
 OFDM_PREFIX = 32
 
 
-def ofdm(rng: np.random.Generator, count: int, rate_hz: float) -> Samples:  # every waveform's signature
-    """OFDM with QPSK on half of the band's subcarriers, cyclic prefix, no window: sidelobes fall as 1 / f^2."""
-    symbols = -(-count // (OFDM_SIZE + OFDM_PREFIX)) + 1
-    carriers = np.zeros((symbols, OFDM_SIZE), np.complex128)
-    active = np.r_[1 : OFDM_CARRIERS // 2 + 1, OFDM_SIZE - OFDM_CARRIERS // 2 : OFDM_SIZE]
+def _multicarrier(rng: np.random.Generator, count: int, size: int, num_carriers: int, prefix: int) -> Samples:
+    """QPSK on the carriers around, but not at, the centre; a cyclic prefix, no window."""
+    symbols = -(-count // (size + prefix)) + 1
+    carriers = np.zeros((symbols, size), np.complex128)
+    active = np.r_[1 : num_carriers // 2 + 1, size - num_carriers // 2 : size]
     carriers[:, active] = np.exp(0.5j * np.pi * (rng.integers(4, size=(symbols, active.size)) + 0.5))
     blocks = np.fft.ifft(carriers, axis=1)
-    waveform = np.concatenate([blocks[:, -OFDM_PREFIX:], blocks], axis=1).ravel()
-    start = rng.integers(OFDM_SIZE + OFDM_PREFIX)
+    waveform = np.concatenate([blocks[:, -prefix:], blocks], axis=1).ravel()
+    start = rng.integers(size + prefix)
     return unit_power(waveform[start : start + count])
+
+
+def ofdm(rng: np.random.Generator, count: int, rate_hz: float) -> Samples:  # every waveform's signature
+    """OFDM with QPSK on half of the band's subcarriers, cyclic prefix, no window: sidelobes fall as 1 / f^2."""
+    return _multicarrier(rng, count, OFDM_SIZE, OFDM_CARRIERS, OFDM_PREFIX)
+
+
+def wlan_ofdm(rng: np.random.Generator, count: int, rate_hz: float) -> Samples:  # every waveform's signature
+    """OFDM with the few wide subcarriers of a wireless LAN (52 of 64) over four fifths of the band."""
+    return _multicarrier(rng, count, 64, 52, 16)
 
 
 def hard_keyed_psk(rng: np.random.Generator, count: int, rate_hz: float) -> Samples:
@@ -203,6 +213,7 @@ WAVEFORMS: dict[str, Callable[[np.random.Generator, int, float], Samples]] = {
     "fsk": fsk,
     "keyed_carrier": keyed_carrier,
     "chirp": chirp,
+    "wlan_ofdm": wlan_ofdm,
 }
 """Every waveform by its name."""
 

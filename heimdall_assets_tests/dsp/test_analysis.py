@@ -7,15 +7,20 @@ import json
 import math
 import subprocess
 import sys
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.special import hyp1f1
 
 import heimdall_assets.dsp
 from heimdall_assets.dsp import FEATURES, analyze, extract_features
+from heimdall_assets.dsp.passes import PLAIN, Passes, using
+from heimdall_assets.errors import AllZero, NotFinite, TooShort
 from heimdall_assets_tests.dsp.signals import (
     LENGTH,
     RATE_HZ,
@@ -169,14 +174,15 @@ def test_threads_do_not_disturb_one_another() -> None:
 
 
 def test_importing_the_room_is_cheap() -> None:
-    program = "import sys, heimdall_assets.dsp; print('scipy.stats' in sys.modules, 'scipy.signal' in sys.modules)"
+    program = "import sys, heimdall_assets.dsp; print({'scipy.stats', 'scipy.signal', 'numba'} & set(sys.modules))"
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert result.stdout.split() == ["False", "False"]
+    assert result.stdout.strip() == "set()"
 
 
-def test_the_room_knows_numpy_scipy_errors_and_records_only() -> None:
+def test_the_room_knows_numpy_scipy_errors_and_records_only_and_numba_where_it_compiles() -> None:
     room = Path(heimdall_assets.dsp.__file__).parent
-    for path in room.glob("*.py"):
+    for path in room.rglob("*.py"):
+        outside = {"numpy", "scipy", *(["numba"] if path.parent.name == "compiled" else []), *sys.stdlib_module_names}
         for node in ast.walk(ast.parse(path.read_text())):
             names = (
                 [alias.name for alias in node.names]
@@ -188,4 +194,53 @@ def test_the_room_knows_numpy_scipy_errors_and_records_only() -> None:
             for name in names:
                 allowed = ("heimdall_assets.dsp.", "heimdall_assets.errors", "heimdall_assets.records")
                 first = name.partition(".")[0]
-                assert name.startswith(allowed) or first in {"numpy", "scipy", *sys.stdlib_module_names}, (path, name)
+                assert name.startswith(allowed) or first in outside, (path, name)
+
+
+STRANGE = st.sampled_from([0.0, 1.0, -1.0, 1e-30, 1e-12, 1e12, 3e37, math.nan, math.inf, 1 / 32_768, 127.5])
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    length=st.integers(1000, 5000),
+    scale=st.sampled_from([1e-25, 1e-9, 1.0, 1e9]),
+    values=st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1), STRANGE, STRANGE), max_size=4),
+    remove_dc=st.booleans(),
+)
+@settings(max_examples=150)
+def test_whatever_is_measured_is_finite_or_null_or_refused(
+    numba_passes: Passes,
+    seed: int,
+    length: int,
+    scale: float,
+    values: list[tuple[float, float, float, float]],
+    remove_dc: bool,
+) -> None:
+    """Noise in which stretches were replaced by constants, among them zeros, NaN and extremes."""
+    samples = (scale * noise(np.random.default_rng(seed), length)).astype(np.complex64)
+    for start, share, real, imaginary in values:
+        first = int(start * length)
+        samples[first : first + int(share * length) + 1] = np.complex64(complex(real, imaginary))
+    for passes in (PLAIN, numba_passes):
+        try:
+            with using(passes):
+                figures = analyze(samples, 20_000.0, chunk_duration_ms=100.0, num_chunks=None, remove_dc=remove_dc)
+        except (AllZero, NotFinite, TooShort):
+            continue
+        for aggregate in figures.features.values():
+            values_ = list(aggregate.values())
+            assert all(value is None for value in values_) or all(
+                value is not None and math.isfinite(value) for value in values_
+            )
+        json.dumps(figures.notes, allow_nan=False)
+
+
+def test_a_recording_takes_less_than_three_times_its_own_memory(passes: Passes) -> None:
+    samples = noise(np.random.default_rng(11), 5 * LENGTH).astype(np.complex64)
+    with using(passes):
+        extract_features(samples, RATE_HZ)
+        tracemalloc.start()
+        extract_features(samples, RATE_HZ)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert samples.nbytes + peak < 3 * samples.nbytes  # the samples themselves are not copied
