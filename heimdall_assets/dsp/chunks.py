@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from heimdall_assets.dsp.clipping import RailCounter
 from heimdall_assets.dsp.grid import MIN_CHUNK_LENGTH, grid_for
@@ -14,10 +15,13 @@ from heimdall_assets.errors import AllZero, BadParameter, NotFinite, TooShort
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import ArrayLike
 
     from heimdall_assets.dsp.request import Request
     from heimdall_assets.dsp.transform import Chunks
+
+Levels = NDArray[np.float32]
+PowerScale = float | NDArray[np.float64]
 
 GROUP_SAMPLES = 1 << 20
 """Samples that are held at once in converted form; a single longer chunk is a group of its own."""
@@ -71,8 +75,8 @@ class ChunkReader:
         self.rails = RailCounter()
         self._remove_dc = request.remove_dc
 
-    def __iter__(self) -> Iterator[tuple[Chunks, float]]:
-        """Yield groups of chunks, shape (chunks, n), and the factor that brings their powers back to scale.
+    def __iter__(self) -> Iterator[tuple[Chunks, PowerScale]]:
+        """Yield groups of chunks, shape (chunks, n), and the factors that bring their powers back to scale.
 
         Raises
         ------
@@ -87,25 +91,25 @@ class ChunkReader:
             last = min(first + step, self.num_chunks)
             group = _single_precision(self._samples[first * length : last * length]).reshape(-1, length)
             parts = group.view(np.float32)
-            highest, lowest = float(parts.max()), float(parts.min())
+            upper, lower = parts.max(axis=1), parts.min(axis=1)
+            highest, lowest = float(upper.max()), float(lower.min())
             if not (math.isfinite(highest) and math.isfinite(lowest)):
                 raise NotFinite(_first_not_finite(group, first * length))
             self.rails.add(group, highest, lowest)
-            if not (group[:, 0].all() and (highest > 0 or lowest < 0)):
-                group = self._without_zero_chunks(group)
-            if self._remove_dc and len(group):
+            levels = np.maximum(upper, -lower)
+            if self._remove_dc:
                 mean = group.mean(axis=1, keepdims=True, dtype=np.complex128)
-                group = self._without_zero_chunks(group - mean.astype(np.complex64))
+                group = group - mean.astype(np.complex64)
+                levels = np.abs(group.view(np.float32)).max(axis=1)
+            alive = levels > 0
+            if not alive.all():
+                self.num_zero_chunks += int(np.count_nonzero(~alive))
+                group, levels = group[alive], levels[alive]
             if len(group):
-                yield _levelled(group, max(highest, -lowest))
+                yield _levelled(group, levels)
         if self.num_zero_chunks == self.num_chunks:
             afterwards = " once their mean is taken off" if self._remove_dc else ""
             raise AllZero(f"all {self.num_chunks * length} samples are zero{afterwards}")
-
-    def _without_zero_chunks(self, group: Chunks) -> Chunks:
-        alive = group.any(axis=1)
-        self.num_zero_chunks += int(np.count_nonzero(~alive))
-        return group if alive.all() else group[alive]
 
 
 def _numbers(samples: ArrayLike) -> NDArray[np.generic]:
@@ -133,10 +137,11 @@ def _first_not_finite(group: Chunks, offset: int) -> str:
     return f"sample {offset + int(bad[0])} is {flat[bad[0]]}; {bad.size} of {flat.size} examined are not finite"
 
 
-def _levelled(group: Chunks, peak: float) -> tuple[Chunks, float]:
-    """Bring extreme levels near 1 by a power of two, which loses nothing."""
-    if LEVELS[0] <= peak <= LEVELS[1]:
+def _levelled(group: Chunks, levels: Levels) -> tuple[Chunks, PowerScale]:
+    """Bring chunks of extreme levels near 1 by a power of two, which loses nothing."""
+    is_extreme = (levels < LEVELS[0]) | (levels > LEVELS[1])
+    if not is_extreme.any():
         return group, 1.0
-    exponent = math.frexp(peak)[1]
-    scaled = np.ldexp(group.view(np.float32), -exponent).view(np.complex64)
-    return scaled, 4.0**exponent
+    exponents = np.where(is_extreme, np.frexp(levels)[1], 0)
+    scaled = np.ldexp(group.view(np.float32), -exponents[:, np.newaxis]).view(np.complex64)
+    return scaled, np.ldexp(1.0, 2 * exponents)

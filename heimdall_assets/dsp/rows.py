@@ -83,9 +83,9 @@ class Rows:
             return parts[0]
         return cls(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(cls)))
 
-    def scaled(self, factor: float) -> Rows:
-        """Return the rows of samples whose powers are ``factor`` times as large."""
-        if factor == 1:
+    def scaled(self, factor: float | Column) -> Rows:
+        """Return the rows of samples whose powers are ``factor`` times as large, one for all or one a chunk."""
+        if isinstance(factor, float) and factor == 1:
             return self
         powers = {"power", "peak_power", "noise_per_hz", "noise_power", "signal_power"}
         amplitude = np.sqrt(factor)

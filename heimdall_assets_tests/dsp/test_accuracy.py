@@ -107,10 +107,10 @@ def test_ofdm_is_measured_up_to_10_db(snr_db: float) -> None:
     assert trials("ofdm", snr_db, CHUNKS).snr_bias_db == pytest.approx(0, abs=0.3)
 
 
-@pytest.mark.parametrize(("snr_db", "bias_db"), [(0, -0.35), (10, -1.0)])
+@pytest.mark.parametrize(("snr_db", "bias_db"), [(0, -0.22), (10, -1.0)])
 def test_few_wide_carriers_reach_the_noise_with_their_sidelobes_as_documented(snr_db: float, bias_db: float) -> None:
     # 52 of 64 carriers: the sidelobes' lowest level is known, and no estimate of white noise can be below it
-    assert trials("wlan_ofdm", snr_db, CHUNKS).snr_bias_db == pytest.approx(bias_db, abs=0.25)
+    assert trials("wlan_ofdm", snr_db, CHUNKS).snr_bias_db == pytest.approx(bias_db, abs=0.15)
 
 
 @pytest.mark.parametrize("snr_db", [30, 40])

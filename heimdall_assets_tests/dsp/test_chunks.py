@@ -172,3 +172,11 @@ def test_groups_make_no_difference() -> None:
         if aggregate["mean"] is not None:
             assert whole[name]["mean"] == pytest.approx(aggregate["mean"], rel=1e-6)
             assert whole[name]["max"] == pytest.approx(aggregate["max"], rel=1e-6)
+
+
+def test_chunks_of_very_different_levels_are_measured_each() -> None:
+    rng = np.random.default_rng(12)
+    chunk = with_snr(tone(12_345.6, LENGTH, RATE_HZ), 10, rng)
+    features = extract_features(np.concatenate([1e-25 * chunk, 1e12 * chunk]), RATE_HZ)
+    assert features["snr_db"]["std"] == pytest.approx(0, abs=1e-3)
+    assert features["rssi_dbm"]["max"] == pytest.approx((features["rssi_dbm"]["min"] or 0) + 740, abs=1e-3)
