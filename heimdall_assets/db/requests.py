@@ -140,14 +140,8 @@ def take_in(connection: Connection, *, feature_version: int) -> int:
     return len(waiting)
 
 
-_SETTLE = """
-    UPDATE heimdall.feature_request_sessions a
-    SET outcome = CASE WHEN fs.state IN ('done', 'partial') THEN 'done' ELSE 'failed' END
-    FROM heimdall.feature_requests r, heimdall.feature_states fs
-    WHERE a.outcome IS NULL AND r.id = a.request_id AND r.finished_at IS NULL AND r.status <> 'queued'
-      AND fs.recording_session_id = a.recording_session_id
-      AND fs.state <> 'running'
-      AND (fs.state IN ('ignored', 'empty')
+_ANSWERED = """
+      (fs.state IN ('ignored', 'empty')
            -- whoever did it: an attempt that ended after the request was made answers it
            OR EXISTS (SELECT 1 FROM heimdall.feature_attempts t
                       WHERE t.recording_session_id = a.recording_session_id AND t.finished_at > r.created_at
@@ -162,6 +156,15 @@ _SETTLE = """
                AND (fs.feature_version >= :version
                     OR NOT (coalesce((r.selection ->> 'stale')::boolean, false)
                             OR jsonb_array_length(coalesce(r.selection -> 'session_ids', '[]')) > 0))))"""
+"""Condition on a request's session that is not running: nothing more is to be done for it. NULL is no."""
+
+_SETTLE = f"""
+    UPDATE heimdall.feature_request_sessions a
+    SET outcome = CASE WHEN fs.state IN ('done', 'partial') THEN 'done' ELSE 'failed' END
+    FROM heimdall.feature_requests r, heimdall.feature_states fs
+    WHERE a.outcome IS NULL AND r.id = a.request_id AND r.finished_at IS NULL AND r.status <> 'queued'
+      AND fs.recording_session_id = a.recording_session_id
+      AND fs.state <> 'running' AND {_ANSWERED}"""
 
 _VANISHED = """
     UPDATE heimdall.feature_request_sessions a SET outcome = 'failed'
@@ -203,20 +206,24 @@ def _set_outcomes(connection: Connection, feature_version: int) -> None:
     connection.execute(sa.text(_VANISHED))
 
 
-_NEXT = """
+_NEXT = f"""
     SELECT a.request_id, a.recording_session_id, fs.registered_at IS NOT NULL AS is_registered,
            fs.state IN ('done', 'partial') AS stale, (r.selection ->> 'batch_size')::int AS batch_size
     FROM heimdall.feature_requests r
     JOIN heimdall.feature_request_sessions a ON a.request_id = r.id AND a.outcome IS NULL
     JOIN heimdall.feature_states fs ON fs.recording_session_id = a.recording_session_id
     WHERE r.status = 'running' AND r.finished_at IS NULL
-      AND fs.reserved_by IS NULL AND fs.state NOT IN ('running', 'ignored')
+      AND fs.reserved_by IS NULL AND fs.state <> 'running'
+      -- what ended since the outcomes were set must not be asked for again
+      AND {_ANSWERED} IS NOT TRUE
     ORDER BY r.created_at, a.position LIMIT :limit"""
 
 
-def next_sessions(connection: Connection, limit: int) -> Sequence[Any]:
+def next_sessions(connection: Connection, limit: int, *, feature_version: int) -> Sequence[Any]:
     """Open sessions of running requests, the oldest request first: what ``planning.Asked`` holds."""
-    return connection.execute(sa.text(_NEXT), {"limit": limit}).all()
+    return connection.execute(
+        sa.text(_NEXT), {"limit": limit, "version": feature_version, "most_lost": MOST_LOST}
+    ).all()
 
 
 _NOTE_QUEUED = """

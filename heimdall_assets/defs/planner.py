@@ -200,7 +200,7 @@ def _plan_requests(connection: Connection, settings: Settings, slots: int) -> li
             row.stale,
             row.batch_size or settings.batch_size,
         )
-        for row in requests.next_sessions(connection, slots)
+        for row in requests.next_sessions(connection, slots, feature_version=FEATURE_VERSION)
     ]
     batches = plan_requests(waiting, slots=slots)
     for batch in batches:
