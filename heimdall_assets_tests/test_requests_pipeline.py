@@ -21,13 +21,18 @@ if TYPE_CHECKING:
 
     from heimdall_assets_tests.system import System
 
+PATIENCE_S = 600.0
+"""A busy machine is no defect: it takes twenty times as long."""
+
+pytestmark = pytest.mark.timeout(1200)
+
 
 @pytest.fixture(scope="module")
 def system(server_url: URL, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     """One daemon and one webserver for this module's tests, which use sessions of their own."""
     folder = tmp_path_factory.mktemp("requests")
     url = make_database(server_url)
-    with running_system(settings_for(url, folder), folder, HEIMDALL_WORKERS="2") as system:
+    with running_system(settings_for(url, folder), folder, HEIMDALL_WORKERS="2", HEIMDALL_BATCH_SIZE="100") as system:
         system.api.stop_schedule()
         yield system
     for name in (url.database, f"{url.database}_dagster"):
@@ -45,7 +50,7 @@ def start(system: System, *arguments: str) -> subprocess.Popen[str]:
     )
 
 
-def end(process: subprocess.Popen[str], timeout_s: float = 200) -> tuple[int, Any]:
+def end(process: subprocess.Popen[str], timeout_s: float = PATIENCE_S) -> tuple[int, Any]:
     """Wait for a command; its exit code and its document."""
     output, errors = process.communicate(timeout=timeout_s)
     assert output, errors
@@ -75,7 +80,7 @@ def test_two_identical_requests_over_300_sessions_survive_a_killed_daemon_and_do
     system.api.stop_sensor()  # or it is faster than the commands
     keys = system.factory.add_many(300)
     commands = [start(system, "backfill", "--all", "--wait") for _ in range(2)]
-    wait_for(lambda: len(request_ids(system)) == 2, "both requests")
+    wait_for(lambda: len(request_ids(system)) == 2, "both requests", timeout_s=PATIENCE_S)
     system.api.start_sensor()
 
     def done() -> int:
@@ -83,36 +88,37 @@ def test_two_identical_requests_over_300_sessions_survive_a_killed_daemon_and_do
 
     # A run that is killed before it has said a word is given up after Dagster's start timeout, minutes later.
     wait_for(
-        lambda: done() >= 10 and not system.api.runs(statuses=["NOT_STARTED", "STARTING"]),
+        lambda: done() >= 10 and not system.api.runs(statuses=["QUEUED", "NOT_STARTED", "STARTING"]),
         "the work to be under way",
-        timeout_s=120,
+        timeout_s=PATIENCE_S,
         poll_s=0.1,
     )
     system.kill_daemon()
-    assert done() < 300
-    assert [request["status"] for request in run(system, "requests")] == ["running"] * 2
+    done_before, listed = done(), run(system, "requests")
     system.processes.check()  # starts it anew
+    assert done_before < 300
+    assert [request["status"] for request in listed] == ["running"] * 2
     ends = [end(command) for command in commands]
     assert [code for code, _ in ends] == [0, 0]
     counts = {name: ends[0][1][name] for name in ("status", "total_found", "tasks_queued", "done", "failed")}
     assert counts == {"status": "done", "total_found": 300, "tasks_queued": 300, "done": 300, "failed": 0}
     assert {document[name] for _, document in ends for name in counts} == set(counts.values())
     assert ends[0][1]["remaining"] == 0
-    assert ends[0][1]["num_batches"] >= 6
+    assert ends[0][1]["num_batches"] > 3
     assert system.stored() == dict.fromkeys(keys, 1)
     # but for the attempts that the kill ended, there is one a session
     attempts = system.factory.rows(
         "SELECT outcome, count(*) FROM heimdall.feature_attempts WHERE outcome <> 'lost' GROUP BY 1"
     )
     assert attempts == [("done", 300)]
-    wait_for(lambda: not system.api.open_runs(), "all runs to end")
+    wait_for(lambda: not system.api.open_runs(), "all runs to end", timeout_s=PATIENCE_S)
     log = tick_messages(system)
     assert log.count("Backfill complete: 300 recordings found, 300 tasks queued") == 2
-    assert "Backfill batch 1: 50 tasks queued" in log
+    assert "Backfill batch 1: 100 tasks queued" in log
 
 
 def test_a_request_cancelled_half_way_plans_no_more_lets_runs_end_and_its_counts_add_up(system: System) -> None:
-    keys = system.factory.add_many(250)
+    keys = system.factory.add_many(500)
     system.set_states(keys, "quarantined", "not_found")
     waiting = start(system, "backfill", "--retry-failed", "--reason", "not_found", "--wait")
 
@@ -124,22 +130,22 @@ def test_a_request_cancelled_half_way_plans_no_more_lets_runs_end_and_its_counts
         )
 
     # of five batches two run at a time
-    wait_for(lambda: attempted() > 0, "the work to begin", poll_s=0.1)
+    wait_for(lambda: attempted() > 0, "the work to begin", timeout_s=PATIENCE_S, poll_s=0.1)
     cancelled = run(system, "requests", "cancel", request_ids(system)[0])
     assert cancelled["status"] in {"cancelling", "cancelled"}
-    assert cancelled["done"] + cancelled["failed"] + cancelled["cancelled"] + cancelled["remaining"] == 250
+    assert cancelled["done"] + cancelled["failed"] + cancelled["cancelled"] + cancelled["remaining"] == 500
     code, document = end(waiting)
-    assert (code, document["status"], document["total_found"]) == (1, "cancelled", 250)
+    assert (code, document["status"], document["total_found"]) == (1, "cancelled", 500)
     assert (document["remaining"], document["failed"]) == (0, 0)
-    assert 0 < document["done"] == attempted() < 250
-    assert document["cancelled"] == 250 - document["done"]
+    assert 0 < document["done"] == attempted() < 500
+    assert document["cancelled"] == 500 - document["done"]
     left = system.factory.scalar(
         "SELECT count(*) FROM heimdall.feature_states WHERE recording_session_id = ANY (:keys) "
         "AND state = 'quarantined' AND reserved_by IS NULL",
         keys=keys,
     )
     assert left == document["cancelled"]
-    wait_for(lambda: not system.api.open_runs(), "all runs to end")
+    wait_for(lambda: not system.api.open_runs(), "all runs to end", timeout_s=PATIENCE_S)
     tags = [{"key": "heimdall/origin", "value": document["request_id"]}]
     assert {run["status"] for run in system.api.runs(tags=tags)} == {"SUCCESS", "CANCELED"}
     assert run(system, "requests", "show", document["request_id"]) == document
@@ -155,9 +161,9 @@ def test_backfills_from_the_ui_end_and_exactly_the_broken_sessions_are_red(syste
         launch(system, "5 scattered", spread[::3]),
         launch(system, "60, 3 of them broken", everything, broken),
     ]
-    rows = [follow(system, each, timeout_s=200) for each in launched]
+    rows = [follow(system, each, timeout_s=PATIENCE_S) for each in launched]
     assert [(row.selection, row.is_right) for row in rows] == [(each.selection, True) for each in launched]
-    assert [row.runs for row in rows] == [1, 1, 5, 2]
+    assert [row.runs for row in rows] == [1, 1, 5, 1]
 
 
 def test_the_jobs_of_the_launchpad_record_requests_that_are_carried_out(system: System) -> None:
@@ -167,12 +173,19 @@ def test_the_jobs_of_the_launchpad_record_requests_that_are_carried_out(system: 
         system.api.launch("batch_feature_extraction", tags={}, run_config=everything),
         system.api.launch("backfill_all_features", tags={}, run_config={}),
     ]
-    wait_for(lambda: not {run["runId"] for run in system.api.open_runs()} & set(runs), "both runs")
+    wait_for(
+        lambda: not {run["runId"] for run in system.api.open_runs()} & set(runs), "both runs", timeout_s=PATIENCE_S
+    )
 
     def new() -> list[Any]:
         return [request for request in run(system, "requests") if request["request_id"] not in before]
 
-    wait_for(lambda: [request["status"] for request in new()] == ["done"] * 2, "both requests to end", poll_s=2)
+    wait_for(
+        lambda: [request["status"] for request in new()] == ["done"] * 2,
+        "both requests to end",
+        timeout_s=PATIENCE_S,
+        poll_s=2,
+    )
     assert {request["requested_by"] for request in new()} == {f"run {key}" for key in runs}
     assert {str(request["selection"]) for request in new()} == {
         str({"pending": True, "batch_size": 3}),

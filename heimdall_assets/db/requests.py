@@ -145,16 +145,8 @@ _ASKS_FOR_STALE = """
     (coalesce((r.selection ->> 'stale')::boolean, false)
      OR jsonb_array_length(coalesce(r.selection -> 'session_ids', '[]')) > 0)""".strip()
 
-# A session that was asked for because it is stale, and is so after the attempt, has failed although it has features.
-_SETTLE = f"""
-    UPDATE heimdall.feature_request_sessions a
-    SET outcome = CASE WHEN fs.state IN ('done', 'partial') AND NOT ({_ASKS_FOR_STALE} AND {is_stale("fs")})
-                       THEN 'done' ELSE 'failed' END
-    FROM heimdall.feature_requests r, heimdall.feature_states fs
-    WHERE a.outcome IS NULL AND r.id = a.request_id AND r.finished_at IS NULL AND r.status <> 'queued'
-      AND fs.recording_session_id = a.recording_session_id
-      AND fs.state <> 'running'
-      AND (fs.state IN ('ignored', 'empty')
+_ANSWERED = f"""
+      (fs.state IN ('ignored', 'empty')
            -- whoever did it: an attempt that ended after the request was made answers it
            OR EXISTS (SELECT 1 FROM heimdall.feature_attempts t
                       WHERE t.recording_session_id = a.recording_session_id AND t.finished_at > r.created_at
@@ -167,6 +159,17 @@ _SETTLE = f"""
            -- or it has features, and was not asked for because they are stale
            OR (fs.state IN ('done', 'partial')
                AND NOT ({_ASKS_FOR_STALE} AND {is_stale("fs")})))"""
+"""Condition on a request's session that is not running: nothing more is to be done for it. NULL is no."""
+
+# A session that was asked for because it is stale, and is so after the attempt, has failed although it has features.
+_SETTLE = f"""
+    UPDATE heimdall.feature_request_sessions a
+    SET outcome = CASE WHEN fs.state IN ('done', 'partial') AND NOT ({_ASKS_FOR_STALE} AND {is_stale("fs")})
+                       THEN 'done' ELSE 'failed' END
+    FROM heimdall.feature_requests r, heimdall.feature_states fs
+    WHERE a.outcome IS NULL AND r.id = a.request_id AND r.finished_at IS NULL AND r.status <> 'queued'
+      AND fs.recording_session_id = a.recording_session_id
+      AND fs.state <> 'running' AND {_ANSWERED}"""
 
 _VANISHED = """
     UPDATE heimdall.feature_request_sessions a SET outcome = 'failed'
@@ -215,13 +218,17 @@ _NEXT = f"""
     JOIN heimdall.feature_request_sessions a ON a.request_id = r.id AND a.outcome IS NULL
     JOIN heimdall.feature_states fs ON fs.recording_session_id = a.recording_session_id
     WHERE r.status = 'running' AND r.finished_at IS NULL
-      AND fs.reserved_by IS NULL AND fs.state NOT IN ('running', 'ignored')
+      AND fs.reserved_by IS NULL AND fs.state <> 'running'
+      -- what ended since the outcomes were set must not be asked for again
+      AND {_ANSWERED} IS NOT TRUE
     ORDER BY r.created_at, a.position LIMIT :limit"""
 
 
 def next_sessions(connection: Connection, limit: int, *, feature_version: int) -> Sequence[Any]:
     """Open sessions of running requests, the oldest request first: what ``planning.Asked`` holds."""
-    return connection.execute(sa.text(_NEXT), {"limit": limit, "version": feature_version}).all()
+    return connection.execute(
+        sa.text(_NEXT), {"limit": limit, "version": feature_version, "most_lost": MOST_LOST}
+    ).all()
 
 
 _NOTE_QUEUED = """

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from heimdall_assets.dsp.analysis import Figures
     from heimdall_assets.dsp.grid import Grid
-    from heimdall_assets.dsp.transform import Chunks
+    from heimdall_assets.dsp.transform import Chunks, Column
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ class _Sums:
         self.support = np.zeros(grid.num_bands)
         self.edges: list[NDArray[np.float64]] = []
 
-    def add(self, chunks: Chunks, power_scale: float, grid: Grid, request: Request) -> None:
+    def add(self, chunks: Chunks, power_scale: float | Column, grid: Grid, request: Request) -> None:
         bands = slice(0, grid.num_bands) if request.passband is None else request.passband.bands(grid)
         width = grid.bins_per_band
         searched = slice(bands.start * width, bands.stop * width)
@@ -93,7 +93,8 @@ class _Sums:
         ).among(bands, grid.num_bands)
         shape = use.shape_of(spectrum, detection, noise, grid)
         present = detection.present
-        self.bin_power += spectrum.bin_power.sum(axis=0, dtype=np.float64) * (spectrum.unit * power_scale)
+        scales = np.broadcast_to(spectrum.unit * power_scale, len(chunks)).astype(np.float64)
+        self.bin_power += scales @ spectrum.bin_power
         self.chunks += len(chunks)
         self.support += detection.support[present].sum(axis=0)
         self.edges.append(np.column_stack([shape.lower_edge, shape.upper_edge])[present] * grid.bin_hz)

@@ -56,10 +56,8 @@ def settle(engine: Engine, key: UUID) -> Progress:
 def waiting(engine: Engine) -> list[UUID]:
     """Sessions that the planner would plan for requests."""
     with transaction(engine) as connection:
-        return [
-            row.recording_session_id
-            for row in requests.next_sessions(connection, 1000, feature_version=FEATURE_VERSION)
-        ]
+        found = requests.next_sessions(connection, 1000, feature_version=FEATURE_VERSION)
+        return [row.recording_session_id for row in found]
 
 
 def add_foreign_row(factory: SessionFactory, key: UUID) -> None:
@@ -139,6 +137,19 @@ def test_two_identical_requests_are_both_answered_by_one_attempt_a_session(
     assert attempts == [(2,), (2,)]
 
 
+def test_what_ended_since_the_last_look_is_not_asked_for_again(
+    factory: SessionFactory, engine: Engine, settings: Settings
+) -> None:
+    broken, good = factory.add((TRUNCATED,)), factory.add(minutes=5)
+    extract_session(engine, broken, settings)
+    submit(engine, pending=True, failed=True)
+    assert set(waiting(engine)) == {broken, good}
+    extract_session(engine, good, settings)
+    assert waiting(engine) == [broken]
+    extract_session(engine, broken, settings)
+    assert waiting(engine) == []
+
+
 def test_a_stale_session_is_open_until_it_was_computed_again(
     factory: SessionFactory, engine: Engine, settings: Settings
 ) -> None:
@@ -146,6 +157,7 @@ def test_a_stale_session_is_open_until_it_was_computed_again(
     add_foreign_row(factory, key)
     request = submit(engine, stale=True)
     assert settle(engine, request).remaining == 1
+    assert waiting(engine) == [key]
     extract_session(engine, key, settings)  # leaves other code's features alone
     assert settle(engine, request).remaining == 1
     extract_session(engine, key, settings, stale=True)
