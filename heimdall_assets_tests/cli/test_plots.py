@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from typer.testing import Result
 
-MAX_MEMORY_MB = 300
-"""Of the whole process that draws a file of 960 MB; most of it is the libraries' own."""
+MAX_MEMORY_MB = 400
+"""Of the whole process that draws a file of 960 MB; most of it is the libraries' own, the compiler of the estimators included."""
 
 
 def heimdall(*arguments: object) -> Result:
