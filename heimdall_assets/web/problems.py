@@ -88,7 +88,7 @@ def _answer(request: Request, code: int, detail: str, headers: Mapping[str, str]
 def _bad_values(errors: Sequence[Any]) -> str:
     """Field, value and what is allowed, of every bad one."""
     return "; ".join(
-        f"{_field(error['loc'])}={_shown(error.get('input'))} is not allowed: "
+        f"{_field(error['loc'])}={shown(error.get('input'))} is not allowed: "
         f"{error['msg'].removeprefix('Value error, ')}"
         for error in errors
     )
@@ -99,6 +99,7 @@ def _field(location: Sequence[str | int]) -> str:
     return ".".join(words[1:]) or words[0]
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """A bad value as it is repeated: not at any length."""
     text = repr(value)
     return text if len(text) <= MAX_ECHO else f"{text[:MAX_ECHO]}..."

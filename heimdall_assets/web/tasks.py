@@ -17,7 +17,7 @@ from heimdall_assets.db.coverage import coverage_figures
 from heimdall_assets.db.open_requests import submit_or_join
 from heimdall_assets.db.requests import Selection
 from heimdall_assets.records import FEATURE_VERSION
-from heimdall_assets.web.problems import REFUSALS, Problem
+from heimdall_assets.web.problems import REFUSALS, Problem, shown
 
 if TYPE_CHECKING:
     from heimdall_assets.settings import Settings
@@ -93,9 +93,26 @@ def task_state(progress: requests.Progress) -> TaskState:
     )
 
 
+def known_parameters(request: Request) -> None:
+    """Refuse a parameter that the call does not have: a misspelt dry_run must not start anything.
+
+    Raises
+    ------
+    HTTPException
+        422.
+    """
+    allowed = {field.alias for field in request.scope["route"].dependant.query_params}
+    for name in request.query_params:
+        if name not in allowed:
+            options = f"allowed are {', '.join(sorted(allowed))}" if allowed else "there are none"
+            detail = f"the query parameter {shown(name)} is not known: {options}"
+            raise HTTPException(status.HTTP_422_UNPROCESSABLE_CONTENT, detail)
+
+
 def tasks_router(settings: Settings, database: Database, guard: Guard) -> APIRouter:
     """The calls below /api/v1/admin/features."""
-    router = APIRouter(prefix=PREFIX, tags=["features"], dependencies=[Depends(guard)], responses=REFUSALS)
+    dependencies = [Depends(guard), Depends(known_parameters)]
+    router = APIRouter(prefix=PREFIX, tags=["features"], dependencies=dependencies, responses=REFUSALS)
 
     def ask(request: Request, selection: Selection, what: str) -> Queued:
         requested_by = f"api {request.state.caller.name}"
@@ -121,8 +138,8 @@ def tasks_router(settings: Settings, database: Database, guard: Guard) -> APIRou
         batches = given.max_batches or max_batches or settings.max_batches
         is_unlimited = "max_batches" in given.model_fields_set and given.max_batches is None
         selection = Selection(pending=True, limit=None if is_unlimited else size * batches, batch_size=size)
-        shown = "unlimited" if is_unlimited else str(batches)
-        return ask(request, selection, f"Batch extraction (batch_size={size}, max_batches={shown})")
+        most = "unlimited" if is_unlimited else str(batches)
+        return ask(request, selection, f"Batch extraction (batch_size={size}, max_batches={most})")
 
     @router.post("/backfill-all", summary="Ask for every pending session")
     def backfill_all(

@@ -22,7 +22,12 @@ EXAMPLES = 12
 def test_every_call_answers_what_its_description_allows(web_settings: Settings) -> None:
     settings = web_settings.model_copy(update={"api_rate_limit": "1000000/minute"})
     with serving(settings) as address:
-        schema = schemathesis.openapi.from_url(f"{address}/openapi.json")
+        described = Client(address).get("/openapi.json").document
+        for calls in described["paths"].values():
+            for call in calls.values():
+                call.pop("security", None)  # every case is sent with the token
+        schema = schemathesis.openapi.from_dict(described)
+        schema.config.update(base_url=address)
         operations: list[Any] = [result.ok() for result in schema.get_all_operations()]  # type: ignore[union-attr]
         assert len(operations) >= 6
         for operation in operations:

@@ -149,6 +149,7 @@ BAD: tuple[tuple[str, object, str], ...] = (
     (BATCH, {"batchsize": 3}, r"batchsize=3 is not allowed: Extra inputs"),
     (f"{BATCH}?batch_size=x", None, r"batch_size='x' is not allowed: .*integer"),
     (f"{BATCH}?max_batches=0", None, r"max_batches='0' is not allowed: .*greater than or equal to 1"),
+    (f"{BACKFILL}?dryrun=true", None, r"the query parameter 'dryrun' is not known: allowed are dry_run"),
     (f"{BACKFILL}?dry_run=maybe", None, r"dry_run='maybe' is not allowed: .*boolean"),
 )
 
