@@ -24,6 +24,7 @@
     │   ├── NotFinite                NaN or infinity among the samples
     │   ├── AllZero                  nothing but zeros
     │   └── BadParameter             a parameter outside its range
+    ├── OutputFailed                 a file that was asked for cannot be written
     ├── NoRecordings                 no measurement of the session has IQ data
     ├── SessionNotCompleted          it is still being recorded, or was given up
     ├── SessionIgnored               somebody took the session out of the work list
@@ -187,6 +188,12 @@ class BadParameter(SignalError):
     """A parameter of an estimator is outside its range."""
 
     reason = "bad_parameter"
+
+
+class OutputFailed(HeimdallError):
+    """A file that was asked for cannot be written: no such folder, no right to, no space."""
+
+    reason = "output_failed"
 
 
 class NoRecordings(HeimdallError):

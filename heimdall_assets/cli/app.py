@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from heimdall_assets.cli import backfill, coverage, database, demo, recordings, running
+from heimdall_assets.cli import backfill, coverage, database, demo, features, plots, recordings, running
 from heimdall_assets.cli.console import EXIT_USAGE, err
 
 app = typer.Typer(
@@ -25,6 +25,8 @@ app.command("demo")(demo.demo)
 app.command("up")(running.up)
 app.command("ingest")(recordings.ingest)
 app.command("extract")(recordings.extract)
+app.command("plot")(plots.plot)
+app.command("features")(features.features)
 app.command("show")(coverage.show)
 app.command("stats")(coverage.stats)
 app.command("failures")(coverage.failures)

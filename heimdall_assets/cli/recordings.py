@@ -104,7 +104,7 @@ def extract(
     """
     with reporting(as_json=as_json, debug=debug):
         settings = load_settings()
-        num_chunks = _number_of_chunks(chunks, settings)
+        num_chunks = number_of_chunks(chunks, settings)
         documents = []
         for file in files:
             try:
@@ -133,7 +133,8 @@ def extract(
             raise typer.Exit(EXIT_FAILED)
 
 
-def _number_of_chunks(text: str | None, settings: Settings) -> int | None:
+def number_of_chunks(text: str | None, settings: Settings) -> int | None:
+    """What ``--chunks`` asks for: a number, None for all; the setting where it is not given."""
     if text is None:
         return settings.num_chunks
     if text == "all":

@@ -78,11 +78,12 @@ class ExtractionConfig(Config):
 
 
 def _features_description() -> str:
-    rows = "\n".join(f"| {f.name} | {f.unit or '-'} | {f.description} |" for f in FEATURES)
+    cells = [(f.name, f.unit or "-", f.description, f.null_when or "never") for f in FEATURES]
+    rows = "\n".join("| " + " | ".join(text.replace("|", "\\|") for text in row) + " |" for row in cells)
     return (
         "RF features of every receiver of a session: mean, std, min and max over chunks, correlated over all "
         "receivers in one row of `heimdall.measurement_features`.\n\n"
-        f"| feature | unit | meaning |\n|---|---|---|\n{rows}"
+        f"| feature | unit | meaning | null when |\n|---|---|---|---|\n{rows}"
     )
 
 

@@ -8,6 +8,19 @@
 from heimdall_assets.dsp.analysis import Figures, analyze, extract_features
 from heimdall_assets.dsp.features import FEATURES, Feature
 from heimdall_assets.dsp.geometry import gdop
+from heimdall_assets.dsp.references import REFERENCES
 from heimdall_assets.dsp.session import summarize
+from heimdall_assets.dsp.view import SpectrumView, spectrum_view
 
-__all__ = ["FEATURES", "Feature", "Figures", "analyze", "extract_features", "gdop", "summarize"]
+__all__ = [
+    "FEATURES",
+    "REFERENCES",
+    "Feature",
+    "Figures",
+    "SpectrumView",
+    "analyze",
+    "extract_features",
+    "gdop",
+    "spectrum_view",
+    "summarize",
+]

@@ -1,21 +1,27 @@
 """Frequency of a carrier, to a small fraction of a bin.
 
-Candan's formula on the three strongest Fourier coefficients starts, one or two steps of Aboutanios and Mulgrew's
-interpolation finish. The result reaches the Cramer-Rao bound of Rife and Boorstyn,
+Candan's formula on the three strongest Fourier coefficients S starts: with the peak at bin k and
+
+    r = Re((S[k-1] - S[k+1]) / (2 S[k] - S[k-1] - S[k+1])),
+
+the carrier lies at bin k + N / pi arctan(r tan(pi / N)). Two steps of Aboutanios and Mulgrew's interpolation finish:
+with the coefficients A, B half a bin above and below the estimate, each adds Re((A + B) / (A - B)) / 2. Their limit
+is 1.0147 times the Cramer-Rao bound of Rife and Boorstyn,
 
     var(f) >= 6 fs^2 / ((2 pi)^2 snr N (N^2 - 1)),
 
-within a few percent from about 10 dB of snr N upwards, below which the peak itself is found in the wrong place.
+which is met within a few percent from about 10 dB of snr N upwards, below which the peak itself is found in the
+wrong place.
 
 References
 ----------
 C. Candan, "A Method for Fine Resolution Frequency Estimation From Three DFT Samples", IEEE Signal Processing
-Letters 18(6), 2011; and "Analysis and Further Improvement of Fine Resolution Frequency Estimation Method From
-Three DFT Samples", IEEE Signal Processing Letters 20(9), 2013.
+Letters 18(6), 351-354, 2011; and "Analysis and Further Improvement of Fine Resolution Frequency Estimation Method From
+Three DFT Samples", IEEE Signal Processing Letters 20(9), 913-916, 2013.
 E. Aboutanios, B. Mulgrew, "Iterative Frequency Estimation by Interpolation on Fourier Coefficients", IEEE
-Transactions on Signal Processing 53(4), 2005.
+Transactions on Signal Processing 53(4), 1237-1242, 2005.
 D. C. Rife, R. R. Boorstyn, "Single-Tone Parameter Estimation from Discrete-Time Observations", IEEE Transactions on
-Information Theory 20(5), 1974.
+Information Theory 20(5), 591-598, 1974.
 """
 
 from __future__ import annotations

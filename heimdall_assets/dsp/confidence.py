@@ -16,8 +16,8 @@ many such chunks hold a weak signal. Here a quarter did.
 
 References
 ----------
-A. Niculescu-Mizil, R. Caruana, "Predicting Good Probabilities With Supervised Learning", International Conference on
-Machine Learning, 2005; for reliability diagrams and for fits of this kind.
+A. Niculescu-Mizil, R. Caruana, "Predicting Good Probabilities With Supervised Learning", 22nd International Conference
+on Machine Learning, 625-632, 2005; for reliability diagrams and for fits of this kind.
 """
 
 from __future__ import annotations

@@ -8,9 +8,9 @@ noise, and works while at least the initial share of the cells is free of signal
 References
 ----------
 J. J. Lehtomaki, J. Vartiainen, M. Juntti, H. Saarnisaari, "CFAR Outlier Detection With Forward Methods",
-IEEE Transactions on Signal Processing 55(9), 2007.
-J. Vartiainen, J. J. Lehtomaki, H. Saarnisaari, "Double-Threshold Based Narrowband Signal Extraction",
-IEEE 61st Vehicular Technology Conference, 2005.
+IEEE Transactions on Signal Processing 55(9), 4702-4706, 2007.
+J. Vartiainen, "Concentrated Signal Extraction Using Consecutive Mean Excision Algorithms", Acta Universitatis
+Ouluensis C 368, University of Oulu, 2010.
 """
 
 from __future__ import annotations

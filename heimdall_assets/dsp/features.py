@@ -36,8 +36,9 @@ class Feature:
         Key in results.
     unit : str
         Empty for a pure number.
-    description, source : str
-        What it means, and the literature or rule that defines or bounds it.
+    description, estimator, source : str
+        What it means, how it is estimated, and the literature or rule that defines or bounds it; works are named by
+        author and year, as in :data:`~heimdall_assets.dsp.references.REFERENCES`.
     null_when : str
         When it is undefined; empty where it never is.
     values : callable
@@ -47,6 +48,7 @@ class Feature:
     name: str
     unit: str
     description: str
+    estimator: str
     source: str
     null_when: str
     values: Callable[[Rows], Column]
@@ -111,6 +113,7 @@ FEATURES: tuple[Feature, ...] = (
         "rssi_dbm",
         "dBm",
         "Received power: 10 log10(mean |x|^2) plus the calibration offset.",
+        "Mean of |x|^2 over every sample of the chunk.",
         "Definition; full scale of integer formats is 1, float recordings hold watts (offset 30 dB).",
         "",
         lambda rows: _decibel(rows.power),
@@ -119,7 +122,9 @@ FEATURES: tuple[Feature, ...] = (
         "snr_db",
         "dB",
         "Signal power over the power of the white noise in the band that is analysed.",
-        "Total power less the noise floor; below -3 dB the noise-subtracted sum over the bands that hold signal.",
+        "Total power less the noise floor where that exceeds half of the floor (-3 dB), else the noise-subtracted sum "
+        "over the bands that hold signal.",
+        "Definition; the noise is that of noise_floor_dbm.",
         f"{NO_SIGNAL}; or {NO_FLOOR}; or {NO_POWER}",
         _snr_db,
     ),
@@ -127,7 +132,9 @@ FEATURES: tuple[Feature, ...] = (
         "noise_floor_dbm",
         "dBm",
         "Power of the white noise in the band that is analysed: the sampled band, or the passband.",
-        "Forward consecutive mean excision: Lehtomaki, Vartiainen, Juntti, Saarnisaari 2007.",
+        "Forward consecutive mean excision on bands of the spectrum, in four widths, and on 64 slots of time; the "
+        "smallest counts.",
+        "Lehtomaki 2007; Vartiainen 2010.",
         NO_FLOOR,
         lambda rows: _where_resolved(rows, _decibel(rows.noise_power)),
     ),
@@ -135,7 +142,8 @@ FEATURES: tuple[Feature, ...] = (
         "frequency_offset_hz",
         "Hz",
         "Offset of the carrier from the centre frequency; of the centroid where no line holds over half of the power.",
-        "Candan 2011 and 2013, refined after Aboutanios, Mulgrew 2005; bound: Rife, Boorstyn 1974.",
+        "Three Fourier coefficients at the peak, refined by two steps of interpolation half a bin to either side.",
+        "Candan 2011; Candan 2013; Aboutanios 2005. Bound: Rife 1974.",
         NO_SIGNAL,
         _frequency_offset_hz,
     ),
@@ -143,7 +151,8 @@ FEATURES: tuple[Feature, ...] = (
         "bandwidth_hz",
         "Hz",
         "99 % occupied bandwidth: 0.5 % of the signal's power lies beyond either edge.",
-        "ITU-R SM.328 (definition) and SM.443 (measurement).",
+        "Cumulative noise-subtracted spectrum over the bands that hold signal, edges interpolated within a bin.",
+        "ITU-R SM.328 (definition, beta/2 = 0.5 %); ITU-R SM.443 (measurement, the beta % method).",
         NO_SIGNAL,
         lambda rows: _where_present(rows, rows.bandwidth_hz),
     ),
@@ -152,6 +161,7 @@ FEATURES: tuple[Feature, ...] = (
         "dBm/Hz",
         "Power density of the white noise.",
         "The noise floor over the bandwidth that it was measured in.",
+        "Definition.",
         NO_FLOOR,
         lambda rows: _where_resolved(rows, _decibel(rows.noise_per_hz)),
     ),
@@ -159,7 +169,8 @@ FEATURES: tuple[Feature, ...] = (
         "spectral_centroid_hz",
         "Hz",
         "Centre of mass of the signal's power, as an offset from the centre frequency.",
-        "First moment of the noise-subtracted spectrum.",
+        "First moment of the noise-subtracted spectrum over the bands that hold signal.",
+        "Definition.",
         NO_SIGNAL,
         lambda rows: _where_present(rows, rows.centroid_hz),
     ),
@@ -167,7 +178,8 @@ FEATURES: tuple[Feature, ...] = (
         "spectral_rolloff_hz",
         "Hz",
         "Offset from the centre frequency below which 85 % of the signal's power lies.",
-        "Cumulative noise-subtracted spectrum.",
+        "Cumulative noise-subtracted spectrum over the bands that hold signal, interpolated within a bin.",
+        "Tzanetakis 2002, there of magnitudes; here of power, from the lowest frequency upwards.",
         NO_SIGNAL,
         lambda rows: _where_present(rows, rows.rolloff_hz),
     ),
@@ -175,6 +187,7 @@ FEATURES: tuple[Feature, ...] = (
         "envelope_mean",
         "",
         "Mean of |x| over the root mean square of x; 1 for a constant envelope, 0.8862 for complex noise.",
+        "Sums over every sample of the chunk.",
         "Rayleigh distribution: sqrt(pi) / 2.",
         "",
         lambda rows: rows.mean_magnitude / np.sqrt(rows.power),
@@ -183,6 +196,7 @@ FEATURES: tuple[Feature, ...] = (
         "envelope_std",
         "",
         "Standard deviation of |x| over the root mean square of x; 0.4633 for complex noise.",
+        "sqrt(1 - envelope_mean^2).",
         "Rayleigh distribution: sqrt(1 - pi / 4).",
         "",
         _envelope_std,
@@ -191,6 +205,7 @@ FEATURES: tuple[Feature, ...] = (
         "envelope_max",
         "",
         "Largest |x| over the root mean square of x.",
+        "The largest of every sample of the chunk.",
         "Definition.",
         "",
         lambda rows: np.sqrt(rows.peak_power / rows.power),
@@ -199,6 +214,7 @@ FEATURES: tuple[Feature, ...] = (
         "peak_to_avg_ratio_db",
         "dB",
         "Largest |x|^2 over the mean of |x|^2.",
+        "20 log10(envelope_max).",
         "Definition.",
         "",
         lambda rows: _decibel(rows.peak_power / rows.power),
@@ -207,6 +223,7 @@ FEATURES: tuple[Feature, ...] = (
         "zero_crossing_rate",
         "",
         "Sign changes of the real part a sample, in [0, 1]; 2 |f| / fs for a tone, 0.5 for noise.",
+        "Signs of neighbouring samples are compared.",
         "Definition.",
         "",
         lambda rows: rows.crossings,
@@ -215,15 +232,17 @@ FEATURES: tuple[Feature, ...] = (
         "multipath_delay_spread_us",
         "us",
         "RMS delay spread of the channel.",
-        "T. S. Rappaport, Wireless Communications: Principles and Practice.",
+        "None: no blind estimate was found that keeps quiet where there is no echo.",
+        "Rappaport 2002.",
         UNKNOWN_WAVEFORM,
         _undefined,
     ),
     Feature(
         "coherence_bandwidth_khz",
         "kHz",
-        "Coherence bandwidth of the channel, 1 / (5 x delay spread).",
-        "T. S. Rappaport, Wireless Communications: Principles and Practice.",
+        "Coherence bandwidth of the channel, 1 / (5 x delay spread): over it frequencies correlate by more than 0.5.",
+        "From the delay spread.",
+        "Rappaport 2002.",
         UNKNOWN_WAVEFORM,
         _undefined,
     ),
@@ -231,6 +250,7 @@ FEATURES: tuple[Feature, ...] = (
         "delay_spread_confidence",
         "",
         "Probability that the delay spread is right, in [0, 1]; 0 as long as none is given.",
+        "0.",
         "Definition.",
         "",
         lambda rows: np.zeros(rows.power.shape),
@@ -239,7 +259,9 @@ FEATURES: tuple[Feature, ...] = (
         "signal_present",
         "",
         "1 where a chunk holds a signal, else 0; decided at a set false-alarm probability.",
-        "Constant false alarm rate: Kay, Fundamentals of Statistical Signal Processing II, 1998.",
+        "Constant false alarm rate: single bins and windows of 1, 4, 16 ... bands against thresholds over the noise "
+        "floor, the probability shared among all tests.",
+        "Kay 1998.",
         "",
         lambda rows: rows.is_present,
     ),
@@ -247,7 +269,10 @@ FEATURES: tuple[Feature, ...] = (
         "confidence_score",
         "",
         "Probability that the decision is right and, where a signal is present, its SNR within 1 dB, in [0, 1].",
-        "Calibrated on seeded signals; checked by reliability diagrams on signal classes that were left out.",
+        "Two logistic functions: of the detection's margin and the SNR's deviation by chance, and of the evenness of "
+        "the noise floor.",
+        "Fitted to seeded signals; checked by reliability diagrams on signal classes that were left out: "
+        "Niculescu-Mizil 2005.",
         "",
         lambda rows: rows.confidence,
     ),

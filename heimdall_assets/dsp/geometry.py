@@ -28,7 +28,7 @@ def gdop(receivers_latlon: ArrayLike, emitter_latlon: ArrayLike) -> float | None
     from the emitter to the receiver, in local east-north-up coordinates at the emitter, and the unknown time of
     emission. Differences of arrival times carry the same information as the times with an unknown common clock
     (D.-H. Shin, T.-K. Sung, "Comparisons of Error Characteristics between TOA and TDOA Positioning", IEEE
-    Transactions on Aerospace and Electronic Systems 38(1), 2002).
+    Transactions on Aerospace and Electronic Systems 38(1), 307-311, 2002).
 
     Parameters
     ----------

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from heimdall_assets.errors import OutputFailed
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -41,5 +43,16 @@ def png(figure: Figure) -> bytes:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write the figure into a file; the suffix says the format (png, svg, pdf)."""
-    figure.savefig(path)
+    """Write the figure into a file; the suffix says the format (png, svg, pdf).
+
+    Raises
+    ------
+    OutputFailed
+        The file cannot be written.
+    """
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=path.suffix.lower().removeprefix("."))
+    try:
+        path.write_bytes(buffer.getvalue())
+    except OSError as error:
+        raise OutputFailed(f"{path} cannot be written: {error.strerror or error}") from error

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
+import numpy as np
 import pytest
 
-from heimdall_assets.dsp import FEATURES, Feature
+from heimdall_assets.dsp import FEATURES, REFERENCES, Feature, extract_features
 
 NAMES = [
     "rssi_dbm",
@@ -37,7 +40,30 @@ def test_the_registry_has_the_18_features_in_order() -> None:
 @pytest.mark.parametrize("feature", FEATURES, ids=NAMES)
 def test_every_feature_says_what_it_is_and_where_it_comes_from(feature: Feature) -> None:
     assert feature.description.endswith(".")
+    assert feature.estimator.endswith(".")
     assert feature.source.endswith(".")
+    assert not feature.null_when.endswith(".")
     suffix = feature.name.rpartition("_")[2]
     expected = "dBm/Hz" if feature.name == "psd_dbm_per_hz" else UNITS.get(suffix, "")
     assert feature.unit == expected
+
+
+CITATION = re.compile(r"ITU-R SM\.\d+|[A-Z][a-z]+(?:-[A-Z][a-z]+)? \d{4}")
+
+
+def test_every_work_that_a_source_names_is_among_the_references_and_the_other_way_round() -> None:
+    named = {name for feature in FEATURES for name in CITATION.findall(feature.source)}
+    assert named == set(REFERENCES)
+    for name, work in REFERENCES.items():
+        assert work.endswith(".")
+        assert all(word in work for word in name.split())
+
+
+def test_features_that_say_they_are_never_null_have_a_value_in_noise_and_those_of_signals_have_none() -> None:
+    noise = np.random.default_rng(1).standard_normal((40_000, 2)) @ (1, 1j)
+    means = {name: aggregate["mean"] for name, aggregate in extract_features(noise, 200e3).items()}
+    for feature in FEATURES:
+        if not feature.null_when:
+            assert means[feature.name] is not None
+        elif "no signal" in feature.null_when or "waveform" in feature.null_when:
+            assert means[feature.name] is None
