@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlencode
+
 from fastapi import FastAPI, Request
-from fastapi.responses import RedirectResponse
+from fastapi.responses import RedirectResponse, Response
 from fastapi.staticfiles import StaticFiles
 
 from heimdall_assets.db.heartbeats import PLANNER, seconds_since
@@ -12,7 +14,10 @@ from heimdall_assets.settings import Settings
 from heimdall_assets.web.auth import Guard
 from heimdall_assets.web.database import Database
 from heimdall_assets.web.gate import Gate
-from heimdall_assets.web.login import SEE_OTHER, LogInFirst, login_router
+from heimdall_assets.web.login import SEE_OTHER, LogInFirst, login_page, login_router
+from heimdall_assets.web.metrics import metrics_router
+from heimdall_assets.web.pages import pages_router
+from heimdall_assets.web.pictures import pictures_router
 from heimdall_assets.web.problems import answer_problems
 from heimdall_assets.web.rates import Rates
 from heimdall_assets.web.reference import reference_router
@@ -39,8 +44,11 @@ def create_app(settings: Settings) -> FastAPI:
     answer_problems(app, database)
 
     @app.exception_handler(LogInFirst)
-    def log_in_first(request: Request, _error: LogInFirst) -> RedirectResponse:
-        return RedirectResponse(request.url_for("ask").include_query_params(to=request.url.path).path, SEE_OTHER)
+    def log_in_first(request: Request, _error: LogInFirst) -> Response:
+        if request.url.path == "/":
+            return login_page()
+        target = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        return RedirectResponse(f"/login?{urlencode({'to': target})}", SEE_OTHER)
 
     @app.get("/health", tags=["health"], summary="Whether it works")
     def health() -> dict[str, str]:
@@ -55,6 +63,9 @@ def create_app(settings: Settings) -> FastAPI:
         return {"status": "ok" if daemon == "ok" else "degraded", "database": "ok", "daemon": daemon}
 
     app.include_router(tasks_router(settings, database, guard))
+    app.include_router(metrics_router(database, guard))
+    app.include_router(pictures_router(settings, database, guard))
+    app.include_router(pages_router(settings, database, guard))
     app.include_router(login_router(guard))
     app.include_router(reference_router(app))
     app.mount("/static", StaticFiles(directory=STATIC))

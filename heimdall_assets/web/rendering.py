@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,6 +28,11 @@ def page(name: str, *, status: int = 200, headers: Mapping[str, str] | None = No
 def rendered(name: str, **values: Any) -> str:
     """A template as text."""
     return _environment().get_template(name).render(**values)
+
+
+def stylesheet() -> Markup:
+    """The style sheet's text, for a page that has it inside."""
+    return Markup((STATIC / "heimdall.css").read_text(encoding="utf-8"))  # noqa: S704  # our own file
 
 
 @lru_cache(maxsize=1)
