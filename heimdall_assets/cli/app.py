@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from heimdall_assets.cli import backfill, coverage, database, demo, features, plots, recordings, running
+from heimdall_assets.cli import backfill, coverage, dashboard, database, demo, features, plots, recordings, running
 from heimdall_assets.cli.console import EXIT_USAGE, err
 
 app = typer.Typer(
@@ -30,6 +30,7 @@ app.command("features")(features.features)
 app.command("show")(coverage.show)
 app.command("stats")(coverage.stats)
 app.command("failures")(coverage.failures)
+app.command("dashboard")(dashboard.dashboard)
 app.command("backfill")(backfill.backfill)
 app.command("ignore")(backfill.ignore)
 app.command("settings")(running.settings)

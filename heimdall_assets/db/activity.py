@@ -46,13 +46,15 @@ _HISTORY = """
     WITH bounds AS (
         SELECT max(reported_at) AS newest,
                greatest(min(reported_at), max(reported_at) - make_interval(secs => :span_seconds)) AS oldest
-        FROM heimdall.feature_coverage_reports)
-    SELECT DISTINCT ON (place) c.reported_at, c.figures,
-           floor(extract(epoch FROM c.reported_at - b.oldest)
-                 / greatest(extract(epoch FROM b.newest - b.oldest) / :points, 0.001)) AS place
-    FROM heimdall.feature_coverage_reports c, bounds b
-    WHERE c.reported_at >= b.oldest
-    ORDER BY place, c.reported_at DESC"""
+        FROM heimdall.feature_coverage_reports),
+    chosen AS (
+        SELECT max(c.reported_at) AS reported_at
+        FROM heimdall.feature_coverage_reports c, bounds b
+        WHERE c.reported_at >= b.oldest
+        GROUP BY floor(extract(epoch FROM c.reported_at - b.oldest)
+                       / greatest(extract(epoch FROM b.newest - b.oldest) / :points, 0.001)))
+    SELECT reported_at, c.figures FROM chosen
+    JOIN heimdall.feature_coverage_reports c USING (reported_at) ORDER BY reported_at"""
 
 
 def coverage_history(

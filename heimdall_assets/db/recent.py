@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
+from heimdall_assets.db.coverage import FailureGroup
+
 if TYPE_CHECKING:
     from collections.abc import Collection
     from datetime import datetime
@@ -140,3 +142,23 @@ def list_sessions(
         )
         for row in connection.execute(sa.text(query), parameters)
     ]
+
+
+_REASONS = """
+    WITH reasons AS (
+        SELECT reason, count(*) AS sessions, count(*) FILTER (WHERE state = 'quarantined') AS quarantined,
+               min(updated_at) AS first_seen, max(updated_at) AS last_seen,
+               (array_agg(recording_session_id ORDER BY updated_at DESC))[1] AS example_session_id
+        FROM heimdall.feature_states WHERE state IN ('failed', 'quarantined') GROUP BY reason)
+    SELECT coalesce(r.reason, 'unknown') AS reason, r.sessions, r.quarantined, r.first_seen, r.last_seen,
+           r.example_session_id, fs.message AS example_message, fs.run_id AS example_run_id
+    FROM reasons r JOIN heimdall.feature_states fs ON fs.recording_session_id = r.example_session_id
+    ORDER BY r.sessions DESC, reason"""
+
+
+def trouble_by_reason(connection: Connection) -> list[FailureGroup]:
+    """Failed and quarantined sessions by reason, as :func:`list_sessions` lists them; seen: their latest failures.
+
+    Other than ``coverage.failure_groups``, which asks the other tables about each of them, and reads every attempt.
+    """
+    return [FailureGroup(**row) for row in connection.execute(sa.text(_REASONS)).mappings()]

@@ -61,7 +61,7 @@ def share_bar(parts: Sequence[tuple[str, str, int]], label: str) -> Markup:
 
 
 def stacked(
-    moments: Sequence[datetime], bands: Sequence[Band], label: str, *, width: float, height: float = 190.0
+    moments: Sequence[datetime], bands: Sequence[Band], label: str, *, width: float, height: float = 236.0
 ) -> Markup:
     """Layers over time, the first at the bottom; the vertical axis is a count from 0.
 
@@ -83,9 +83,9 @@ def stacked(
     span = max(seconds[-1], INSTANT_S)
     if seconds[-1] < INSTANT_S:
         seconds = [index * span / (len(moments) - 1) for index in range(len(moments))]
-    top = nice_top(max(sum(values) for values in zip(*(band.values for band in bands), strict=True)))
-    place_x, place_y = _scales(width, height, span, top)
-    shapes = [_horizontal_lines(width, top, place_y)]
+    lines = grid_of(max(sum(values) for values in zip(*(band.values for band in bands), strict=True)))
+    place_x, place_y = _scales(width, height, span, lines[-1])
+    shapes = [_horizontal_lines(width, lines, place_y)]
     below = [0.0] * len(moments)
     for band in bands:
         if not any(band.values):
@@ -101,11 +101,19 @@ def stacked(
     return _chart(shapes, label, width, height)
 
 
-def columns(data: Sequence[Column], label: str, *, width: float, height: float = 150.0, unit: str = "") -> Markup:
-    """Columns of parts; every one has its words as a tooltip."""
-    top = nice_top(max((sum(value for _, value in column.parts) for column in data), default=0.0))
-    place_x, place_y = _scales(width, height, float(max(1, len(data))), top)
-    shapes = [_horizontal_lines(width, top, place_y)]
+def columns(
+    data: Sequence[Column],
+    label: str,
+    *,
+    width: float,
+    height: float = 150.0,
+    unit: str = "",
+    is_binned: bool = False,
+) -> Markup:
+    """Columns of parts; every one has its words as a tooltip. Labels of bins stand at their left edges."""
+    lines = grid_of(max((sum(value for _, value in column.parts) for column in data), default=0.0))
+    place_x, place_y = _scales(width, height, float(max(1, len(data))), lines[-1])
+    shapes = [_horizontal_lines(width, lines, place_y)]
     gap = 1.0 if len(data) > 1 else 0.0
     room = 46.0
     every = max(1, math.ceil(len(data) * room / (width - LEFT - RIGHT)))
@@ -120,7 +128,8 @@ def columns(data: Sequence[Column], label: str, *, width: float, height: float =
                 low += value
         shapes.append(f"<g><title>{escape(column.title)}</title>{''.join(rects)}</g>")
         if index % every == 0:
-            anchor = f'x="{(left + right) / 2:.1f}" y="{height - 6:.1f}" text-anchor="middle"'
+            x = left if is_binned else (left + right) / 2
+            anchor = f'x="{x:.1f}" y="{height - 6:.1f}" text-anchor="middle"'
             shapes.append(f"<text {anchor}>{escape(column.label)}</text>")
     if unit:
         shapes.append(f'<text x="{width - RIGHT:.1f}" y="{TOP + 9:.1f}" text-anchor="end">{escape(unit)}</text>')
@@ -154,7 +163,7 @@ def histogram(
         )
         for index, number in enumerate(counts)
     ]
-    return columns(data, label, width=width, unit=unit)
+    return columns(data, label, width=width, unit=unit, is_binned=True)
 
 
 def nice_step(least: float) -> float:
@@ -165,9 +174,10 @@ def nice_step(least: float) -> float:
     return next(factor * power for factor in (1.0, 2.0, 2.5, 5.0, 10.0) if factor * power >= least * (1 - 1e-9))
 
 
-def nice_top(most: float) -> float:
-    """The end of a vertical axis: a multiple of four round steps."""
-    return 4.0 * max(1.0, nice_step(most / 4.0)) if most > 0 else 4.0
+def grid_of(most: float) -> list[float]:
+    """Values of the lines across a chart of counts: from 0 in at most five round steps, of 1 at the least."""
+    step = max(1.0, nice_step(most / 5.0))
+    return [index * step for index in range(max(1, math.ceil(most / step)) + 1)]
 
 
 def compact(value: float) -> str:
@@ -187,10 +197,9 @@ def _scales(
     )
 
 
-def _horizontal_lines(width: float, top: float, place_y: Callable[[float], float]) -> str:
+def _horizontal_lines(width: float, values: Sequence[float], place_y: Callable[[float], float]) -> str:
     lines = []
-    for quarter in range(5):
-        value = top * quarter / 4
+    for value in values:
         y = place_y(value)
         lines.append(f'<line class="grid" x1="{LEFT}" x2="{width - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
         lines.append(f'<text x="{LEFT - 6}" y="{y + 3.5:.1f}" text-anchor="end">{compact(value)}</text>')
@@ -201,15 +210,16 @@ def _time_labels(moments: Sequence[datetime], place_x: Callable[[float], float],
     span = max((moments[-1] - moments[0]).total_seconds(), INSTANT_S)
     form = "%d %b" if span > 3 * DAY_S else "%d %b %H:%M" if span > DAY_S / 2 else "%H:%M:%S"
     count = max(1, int((width - LEFT - RIGHT) // 150))
-    texts = []
+    texts: list[str] = []
+    last = ""
     for index in range(count + 1):
         share = index / count
         moment = moments[0] + (moments[-1] - moments[0]) * share
         anchor = "start" if index == 0 else "end" if index == count else "middle"
-        texts.append(
-            f'<text x="{place_x(share * span):.1f}" y="{height - 6:.1f}" text-anchor="{anchor}">'
-            f"{moment.strftime(form)}</text>"
-        )
+        if moment.strftime(form) == last:
+            continue
+        last = moment.strftime(form)
+        texts.append(f'<text x="{place_x(share * span):.1f}" y="{height - 6:.1f}" text-anchor="{anchor}">{last}</text>')
     return "".join(texts)
 
 

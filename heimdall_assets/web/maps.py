@@ -93,7 +93,8 @@ class _Projection:
         for index in range(math.ceil(self.south / step), math.floor(self.north / step) + 1):
             _, y = self.place(index * step, self._middle[1])
             shapes.append(f'<line class="grid" x1="0" x2="{WIDTH:g}" y1="{y:.1f}" y2="{y:.1f}"/>')
-            shapes.append(f'<text x="4" y="{y - 3:.1f}">{_degrees(index * step, "N", "S")}</text>')
+            if y > LINE:
+                shapes.append(f'<text x="4" y="{y - 3:.1f}">{_degrees(index * step, "N", "S")}</text>')
         for index in range(math.ceil(self.west / step), math.floor(self.east / step) + 1):
             x, _ = self.place(self._middle[0], index * step)
             shapes.append(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="0" y2="{HEIGHT:g}"/>')

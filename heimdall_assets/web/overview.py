@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from heimdall_assets.db import activity, network
-from heimdall_assets.db.coverage import FailureGroup, coverage_figures, failure_groups
+from heimdall_assets.db.coverage import FailureGroup, coverage_figures
 from heimdall_assets.db.heartbeats import PLANNER, seconds_since
+from heimdall_assets.db.recent import trouble_by_reason
 from heimdall_assets.db.states import database_time, is_small
 from heimdall_assets.records import FEATURE_VERSION
 from heimdall_assets.web import charts
@@ -128,7 +129,7 @@ def read_overview(connection: Connection) -> Overview:
         throughput=[_throughput(intervals, width) for width in (HALF,)],
         attempts_24h=sum(interval.succeeded + interval.failed for interval in intervals),
         failed_24h=sum(interval.failed for interval in intervals),
-        failures=failure_groups(connection),
+        failures=trouble_by_reason(connection),
         receivers=receivers,
         sampled_sessions=max((receiver.sessions for receiver in receivers), default=0),
         snr=_histogram([snr for snr, _ in values], "mean SNR of a session", "dB", high=None),

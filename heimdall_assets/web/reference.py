@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from fastapi import APIRouter
 from fastapi.responses import HTMLResponse
 
+from heimdall_assets.web.problems import REFUSALS
 from heimdall_assets.web.rendering import page
 
 if TYPE_CHECKING:
@@ -22,13 +23,17 @@ def reference_router(app: FastAPI) -> APIRouter:
     @router.get("/docs")
     def reference() -> HTMLResponse:
         document = app.openapi()
-        return page("reference.html", title=document["info"]["title"], calls=described_calls(document))
+        refusals = {code: refusal["description"] for code, refusal in REFUSALS.items()}
+        return page("reference.html", calls=described_calls(document), refusals=refusals)
 
     return router
 
 
 def described_calls(document: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Every call of an OpenAPI document with its parameters and answers, references resolved."""
+    """Every call of an OpenAPI document with its parameters and answers, references resolved.
+
+    What every call with a token may be refused for is left out: the page says it once.
+    """
     return [
         {
             "method": method.upper(),
@@ -40,6 +45,7 @@ def described_calls(document: Mapping[str, Any]) -> list[dict[str, Any]]:
             "answers": [
                 {"code": code, "meaning": answer.get("description", ""), "names": _names(document, answer)}
                 for code, answer in sorted(call.get("responses", {}).items())
+                if not (call.get("security") and int(code) in REFUSALS)
             ],
         }
         for path, calls in document["paths"].items()
@@ -80,7 +86,9 @@ def _allowed(schema: Mapping[str, Any]) -> str:
     option = options[0] if options else {}
     kind = option.get("format") or option.get("type", "")
     low, high = option.get("minimum"), option.get("maximum")
-    return f"{kind} {low} to {high}" if low is not None and high is not None else str(kind)
+    if "enum" in option:
+        return ", ".join(map(str, option["enum"]))
+    return f"{kind} {low:g} to {high:g}" if low is not None and high is not None else str(kind)
 
 
 def _meaning(parameter: Mapping[str, Any]) -> str:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 PREFIX = "/api/v1/admin/features"
+NO_TASK = {"model": Problem, "description": "There is no such task."}
+TASK_ENDED = {"model": Problem, "description": "The task has ended."}
 MOST_IN_BATCH = 1000
 MOST_BATCHES = 1_000_000
 
@@ -153,15 +155,13 @@ def tasks_router(settings: Settings, database: Database, guard: Guard) -> APIRou
                 return Planned(planned=requests.count(connection, selection, feature_version=FEATURE_VERSION))
         return ask(request, selection, "Full backfill")
 
-    @router.get("/tasks/{task_id}", summary="How far a task is", responses={404: {"model": Problem}})
+    @router.get("/tasks/{task_id}", summary="How far a task is", responses={404: NO_TASK})
     def show_task(task_id: UUID) -> TaskState:
         """State, counts and the time that is left."""
         with database.transaction() as connection:
             return task_state(requests.progress(connection, task_id))
 
-    @router.delete(
-        "/tasks/{task_id}", summary="Stop a task", responses={404: {"model": Problem}, 409: {"model": Problem}}
-    )
+    @router.delete("/tasks/{task_id}", summary="Stop a task", responses={404: NO_TASK, 409: TASK_ENDED})
     def stop_task(task_id: UUID) -> TaskState:
         """What is not queued yet will not be; what runs ends as it would have. Stopping twice changes nothing."""
         with database.transaction() as connection:
@@ -172,7 +172,7 @@ def tasks_router(settings: Settings, database: Database, guard: Guard) -> APIRou
 
     @router.get("/stats", summary="Coverage")
     def stats() -> dict[str, int | float | None]:
-        """The figures of ``heimdall stats``, of the tables as they are now."""
+        """The figures of `heimdall stats`, of the tables as they are now."""
         with database.transaction() as connection:
             return coverage_figures(connection, feature_version=FEATURE_VERSION)
 
