@@ -11,6 +11,7 @@ import typer
 
 from heimdall_assets.cli.console import DebugOption, JsonOption, out, print_json, reporting
 from heimdall_assets.cli.database import connected
+from heimdall_assets.db.engine import transaction
 from heimdall_assets.errors import SettingError
 from heimdall_assets.settings import load_settings
 
@@ -29,11 +30,10 @@ def dashboard(
             raise SettingError(f"--output {str(output)!r} is not allowed: it must end in .html")
         settings = load_settings()
         # A web framework that no other command needs.
-        from heimdall_assets.web.database import Database  # noqa: PLC0415
         from heimdall_assets.web.pages import report_page  # noqa: PLC0415
 
-        with connected(settings):
-            text = report_page(settings, Database(settings))
+        with connected(settings) as engine, transaction(engine) as connection:
+            text = report_page(connection, settings)
         _write(output, text)
         if as_json:
             print_json({"output": str(output), "bytes": len(text.encode())})

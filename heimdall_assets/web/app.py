@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from urllib.parse import urlencode
 
 from fastapi import FastAPI, Request
@@ -36,9 +38,15 @@ def create_app(settings: Settings) -> FastAPI:
     settings : Settings
         Which database, which token, which limits.
     """
-    # The documentation pages that FastAPI brings load scripts from other hosts.
-    app = FastAPI(title="Heimdall measurement features", docs_url=None, redoc_url=None)
     database, rates = Database(settings), Rates(settings)
+
+    @asynccontextmanager
+    async def life(_app: FastAPI) -> AsyncIterator[None]:
+        yield
+        database.forget()
+
+    # The documentation pages that FastAPI brings load scripts from other hosts.
+    app = FastAPI(title="Heimdall measurement features", docs_url=None, redoc_url=None, lifespan=life)
     guard = Guard(settings, rates)
     app.add_middleware(Gate, rates=rates)
     answer_problems(app, database)

@@ -9,6 +9,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Query, Request, Security
 from fastapi.responses import HTMLResponse
 from fastapi.security import HTTPAuthorizationCredentials
+from sqlalchemy.engine import Connection
 
 from heimdall_assets.db.recent import STATES, TROUBLE, Position, list_sessions
 from heimdall_assets.records import FEATURE_VERSION
@@ -19,7 +20,7 @@ from heimdall_assets.web.links import Links
 from heimdall_assets.web.login import LogInFirst
 from heimdall_assets.web.overview import FEATURED, backlog_in_words, read_overview
 from heimdall_assets.web.pictures import KINDS
-from heimdall_assets.web.rendering import page, stylesheet
+from heimdall_assets.web.rendering import page, rendered, stylesheet
 from heimdall_assets.web.session_view import read_session
 
 PAGE_SIZE = 50
@@ -89,15 +90,16 @@ def pages_router(settings: Settings, database: Database, guard: Guard) -> APIRou
     return router
 
 
-def report_page(settings: Settings, database: Database) -> str:
+def report_page(connection: Connection, settings: Settings) -> str:
     """The dashboard as one file that needs no other."""
-    links = Links(settings.dagster_ui_url, has_pages=False)
-    with database.transaction() as connection:
-        overview = read_overview(connection)
-    answer = page(
-        "report.html", overview=overview, links=links, backlog=backlog_in_words(overview), stylesheet=stylesheet()
+    overview = read_overview(connection)
+    return rendered(
+        "report.html",
+        overview=overview,
+        links=Links(settings.dagster_ui_url, has_pages=False),
+        backlog=backlog_in_words(overview),
+        stylesheet=stylesheet(),
     )
-    return bytes(answer.body).decode()
 
 
 def _states(name: Filter) -> tuple[str, ...]:

@@ -63,6 +63,13 @@ class SessionView:
     attempts: Sequence[Any]
 
     @property
+    def drawable(self) -> list[ReceiverView]:
+        """Receivers whose recording can be drawn, as far as is known: what could not be read is not offered."""
+        if self.state in {"failed", "quarantined"}:
+            return []
+        return [receiver for receiver in self.receivers if receiver.measurement_id and receiver.error is None]
+
+    @property
     def features(self) -> list[tuple[str, str, str]]:
         """Name, unit and meaning of every feature, in order."""
         return [(feature.name, feature.unit or "", feature.description) for feature in FEATURES]

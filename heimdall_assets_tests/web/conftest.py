@@ -31,7 +31,7 @@ TOKEN = "the-admin-token-of-the-tests"
 @contextlib.contextmanager
 def serving(settings: Settings) -> Iterator[str]:
     """The application on a port of its own; its address."""
-    config = uvicorn.Config(create_app(settings), port=free_port(), log_level="error", lifespan="off")
+    config = uvicorn.Config(create_app(settings), port=free_port(), log_level="error")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
