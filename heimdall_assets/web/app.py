@@ -18,6 +18,7 @@ from heimdall_assets.web.database import Database
 from heimdall_assets.web.gate import Gate
 from heimdall_assets.web.login import SEE_OTHER, LogInFirst, login_page, login_router
 from heimdall_assets.web.metrics import metrics_router
+from heimdall_assets.web.overview import DAEMON_SILENCE_S
 from heimdall_assets.web.pages import pages_router
 from heimdall_assets.web.pictures import pictures_router
 from heimdall_assets.web.problems import answer_problems
@@ -25,9 +26,6 @@ from heimdall_assets.web.rates import Rates
 from heimdall_assets.web.reference import reference_router
 from heimdall_assets.web.rendering import STATIC
 from heimdall_assets.web.tasks import tasks_router
-
-DAEMON_SILENCE_S = 60.0
-"""A daemon that has not planned for so long is called silent: its sensor ticks every ten seconds."""
 
 
 def create_app(settings: Settings) -> FastAPI:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from heimdall_assets.db.activity import Interval, Report
     from heimdall_assets.db.network import ReceiverHealth
 
+DAEMON_SILENCE_S = 60.0
+"""A daemon that has not planned for so long is called silent: its sensor ticks every ten seconds."""
 RECEIVER_SESSIONS = 1000
 FIGURE_SESSIONS = 5000
 FEATURED = ("done", "partial")
@@ -118,7 +120,7 @@ def read_overview(connection: Connection) -> Overview:
     return Overview(
         now=now,
         as_of=as_of,
-        is_daemon_alive=silence_s is not None and silence_s < 60.0,
+        is_daemon_alive=silence_s is not None and silence_s < DAEMON_SILENCE_S,
         figures=figures,
         states=lines,
         bar=charts.share_bar([(f"state-{line.state}", line.name, line.sessions) for line in lines], _in_words(lines)),

@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
 from heimdall_assets.errors import DatabaseError, UnknownRequest, UnknownSession
+from heimdall_assets.web.gate import HEADERS
 from heimdall_assets.web.rendering import page
 
 if TYPE_CHECKING:
@@ -75,8 +76,9 @@ def answer_problems(app: FastAPI, database: Database) -> None:
 
     @app.exception_handler(Exception)
     def defect(request: Request, _error: Exception) -> Response:
-        # Its text may hold anything; the traceback is in the server's log.
-        return _answer(request, status.HTTP_500_INTERNAL_SERVER_ERROR, "an error that nobody foresaw: see the log")
+        # Its text may hold anything; the traceback is in the server's log. This answer does not pass the gate.
+        detail = "an error that nobody foresaw: see the log"
+        return _answer(request, status.HTTP_500_INTERNAL_SERVER_ERROR, detail, HEADERS)
 
 
 def _answer(request: Request, code: int, detail: str, headers: Mapping[str, str] | None = None) -> Response:

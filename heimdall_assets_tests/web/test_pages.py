@@ -111,18 +111,23 @@ def test_a_stranger_sees_a_log_in_page_and_nothing_else(api: Client, network: di
 
 
 def test_every_link_of_the_pages_leads_somewhere(browser: Client, network: dict[str, uuid.UUID]) -> None:
-    waiting, seen, elsewhere = ["/"], {"/"}, set()
+    waiting, seen, elsewhere, pictures = ["/"], {"/"}, set(), set()
     while waiting:
         page = read(browser, waiting.pop())
         assert {link.partition("#")[2] for link in page.links if link.startswith("#")} <= set(page.ids)
         for path in (*page.links, *page.loaded):
             if path.startswith("http://127.0.0.1:3000"):
                 elsewhere.add(path)
-            elif path.startswith("/static/") or ".png" in path or path == "/openapi.json":
+            elif ".png" in path:
+                pictures.add(path.partition("?")[0])
+            elif path.startswith("/static/") or path == "/openapi.json":
                 assert browser.get(path).status == 200, path
             elif not path.startswith("#") and path not in seen:
                 seen.add(path)
                 waiting.append(path)
+    spectra = [path for path in pictures if "/spectrum.png" in path]
+    assert len(spectra) == 3 + 2  # of the done session, and of the partial one
+    assert {browser.get(path).status for path in spectra} == {200}
     done = network["done"]
     assert {"/", "/docs", "/sessions", "/sessions?state=trouble", "/sessions?reason=truncated"} <= seen
     assert {f"/sessions/{key}" for key in network.values()} - {f"/sessions/{network['pending']}"} <= seen
