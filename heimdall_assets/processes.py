@@ -164,8 +164,8 @@ def start_webserver(processes: Processes, *, host: str, port: int) -> None:
     )
 
 
-def start_api(processes: Processes, *, host: str, port: int) -> None:
-    """Start the admin API.
+def start_api(processes: Processes, *, host: str, port: int, dagster_ui_url: str | None = None) -> None:
+    """Start the admin API and the dashboard, whose links lead to Dagster's UI where a URL is given.
 
     Raises
     ------
@@ -173,7 +173,9 @@ def start_api(processes: Processes, *, host: str, port: int) -> None:
         The port is taken.
     """
     require_free_port(host, port)
-    processes.start("api", [sys.executable, "-m", "heimdall_assets.web", host, str(port)])
+    processes.start(
+        "api", [sys.executable, "-m", "heimdall_assets.web", host, str(port), *filter(None, [dagster_ui_url])]
+    )
 
 
 def require_free_port(host: str, port: int) -> None:

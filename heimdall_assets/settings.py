@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import platformdirs
-from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from heimdall_assets.errors import SettingError
@@ -60,6 +60,24 @@ def _folder_or_url(value: str) -> str:
 
 
 PostgresURL = Annotated[str, AfterValidator(_postgresql_url)]
+
+
+def _http_url(value: str) -> str:
+    if not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#]*)?", value):
+        raise ValueError("an http:// or https:// URL without password, query and fragment")
+    return value
+
+
+HttpURL = Annotated[str, AfterValidator(_http_url)]
+
+
+def _rate_limit(value: str) -> str:
+    if not re.fullmatch(r"[1-9][0-9]{0,8}/(second|minute|hour|day)", value):
+        raise ValueError("a count and a time, such as 600/minute")
+    return value
+
+
+RateLimit = Annotated[str, AfterValidator(_rate_limit)]
 
 
 class Settings(BaseSettings):
@@ -140,6 +158,20 @@ class Settings(BaseSettings):
         description="How long a run waits for a session that another run is working on",
     )
     admin_token: SecretStr | None = Field(default=None, description="Bearer token of the admin HTTP API")
+    oidc_issuer_url: HttpURL | None = Field(
+        default=None, description="Identity provider (OpenID Connect, such as a Keycloak realm) whose tokens admit too"
+    )
+    oidc_audience: str | None = Field(
+        default=None, validate_default=True, description="What its tokens must name as audience; needed with an issuer"
+    )
+    oidc_admin_role: str = Field(
+        default="admin", min_length=1, description="Role that its tokens must hold in realm_access.roles"
+    )
+    api_rate_limit: RateLimit = Field(default="600/minute", description="Most requests from one address")
+    login_rate_limit: RateLimit = Field(default="30/minute", description="Most wrong tokens from one address")
+    dagster_ui_url: HttpURL = Field(
+        default="http://127.0.0.1:3000", description="Where the dashboard's links to Dagster's UI lead"
+    )
     s3_endpoint_url: str | None = Field(default=None, description="Endpoint of an S3-compatible store")
     celery_broker_url: SecretStr | None = Field(
         default=None, description="Broker of Celery workers; unset: runs are processes on this machine"
@@ -158,6 +190,14 @@ class Settings(BaseSettings):
     @classmethod
     def _file_url_to_folder(cls, value: str | None) -> str | None:
         return None if value is None else _folder_or_url(value)
+
+    @field_validator("oidc_audience", mode="after")
+    @classmethod
+    def _audience_of_issuer(cls, value: str | None, info: ValidationInfo) -> str | None:
+        # Without one, a token that the issuer made for any other application would admit here.
+        if value is None and info.data.get("oidc_issuer_url") is not None:
+            raise ValueError("the audience of the issuer's tokens, since HEIMDALL_OIDC_ISSUER_URL is set")
+        return value
 
     @field_validator("home", mode="after")
     @classmethod

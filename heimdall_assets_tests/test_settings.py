@@ -48,6 +48,12 @@ VALUES: dict[str, tuple[str, object]] = {
     "reservation_seconds": ("1", 1.0),
     "lock_timeout_seconds": ("2000000", 2_000_000.0),
     "admin_token": ("word", SecretStr("word")),
+    "oidc_issuer_url": ("https://id.example/realms/heimdall", "https://id.example/realms/heimdall"),
+    "oidc_audience": ("heimdall", "heimdall"),
+    "oidc_admin_role": ("operator", "operator"),
+    "api_rate_limit": ("1/second", "1/second"),
+    "login_rate_limit": ("5/hour", "5/hour"),
+    "dagster_ui_url": ("https://dagster.example/ui", "https://dagster.example/ui"),
     "s3_endpoint_url": ("http://minio:9000", "http://minio:9000"),
     "celery_broker_url": ("amqp://broker", SecretStr("amqp://broker")),
 }
@@ -66,6 +72,31 @@ def test_every_variable_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_variable_that_is_a_number_refuses_nonsense_by_name(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv(f"HEIMDALL_{name.upper()}", "nonsense")
     with pytest.raises(SettingError, match=f"^HEIMDALL_{name.upper()}='nonsense' is not allowed: .*valid"):
+        load_settings()
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "allowed"),
+    [
+        ("OIDC_ISSUER_URL", "file:///etc/passwd", "an http:// or https:// URL"),
+        ("OIDC_ISSUER_URL", "https://user:hunter2@id.example", "an http:// or https:// URL without password"),
+        ("DAGSTER_UI_URL", "javascript:alert(1)", "an http:// or https:// URL"),
+        ("API_RATE_LIMIT", "0/minute", "a count and a time, such as 600/minute"),
+        ("LOGIN_RATE_LIMIT", "5 per fortnight", "a count and a time, such as 600/minute"),
+    ],
+)
+def test_a_setting_of_the_web_server_is_a_url_or_a_rate(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, allowed: str
+) -> None:
+    monkeypatch.setenv(f"HEIMDALL_{variable}", value)
+    with pytest.raises(SettingError, match=f"^HEIMDALL_{variable}=.* is not allowed: {allowed}") as caught:
+        load_settings()
+    assert "hunter2" not in caught.value.message
+
+
+def test_an_issuer_needs_an_audience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEIMDALL_OIDC_ISSUER_URL", "https://id.example/realms/heimdall")
+    with pytest.raises(SettingError, match=r"^HEIMDALL_OIDC_AUDIENCE=None is not allowed: the audience"):
         load_settings()
 
 

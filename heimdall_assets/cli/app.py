@@ -10,6 +10,7 @@ from heimdall_assets.cli import (
     backfill,
     comparison,
     coverage,
+    dashboard,
     database,
     demo,
     features,
@@ -52,6 +53,7 @@ app.command("features")(features.features)
 app.command("show")(coverage.show)
 app.command("stats")(coverage.stats)
 app.command("failures")(coverage.failures)
+app.command("dashboard")(dashboard.dashboard)
 app.command("backfill")(backfill.backfill)
 app.command("compare")(comparison.compare)
 app.command("verify")(verification.verify)

@@ -22,8 +22,8 @@ from heimdall_assets.processes import (
     stop_signals,
     wait_until,
 )
-from heimdall_assets.settings import load_settings, settings_table
-from heimdall_assets.web.auth import token_file
+from heimdall_assets.settings import Settings, load_settings, settings_table
+from heimdall_assets.web.tokens import admin_token, token_file
 
 START_TIMEOUT_S = 120.0
 HTTP_TIMEOUT_S = 5.0
@@ -47,10 +47,11 @@ def up(
         settings = load_settings() if home is None else load_settings(home=home)
         with connected(settings), dagster_processes(settings) as processes:
             start_webserver(processes, host=host, port=port)
-            start_api(processes, host=host, port=api_port)
-            start_daemon(processes)
             name = f"[{host}]" if ":" in host else host
             address, api_address = f"http://{name}:{port}", f"http://{name}:{api_port}"
+            is_elsewhere = "dagster_ui_url" in settings.model_fields_set
+            start_api(processes, host=host, port=api_port, dagster_ui_url=None if is_elsewhere else address)
+            start_daemon(processes)
 
             def is_ready() -> bool:
                 if not processes.is_running("webserver"):
@@ -61,10 +62,12 @@ def up(
                 if stopped.is_set():
                     return
                 raise ProcessFailed(f"{address} does not answer: see {processes.log_path('webserver')}")
+            dashboard = _dashboard_address(api_address, settings)
             if as_json:
                 print_json(
                     {
                         "dagster_ui": address,
+                        "dashboard": dashboard,
                         "api": api_address,
                         "home": str(settings.home),
                         "logs": str(settings.home / "logs"),
@@ -72,7 +75,8 @@ def up(
                 )
             else:
                 out.print(f"Dagster UI  {address}", markup=False)
-                out.print(f"admin API   {api_address}/health", markup=False)
+                out.print(f"dashboard   {dashboard}", markup=False)
+                out.print(f"admin API   {api_address}/docs", markup=False)
                 if settings.admin_token is None:
                     out.print(f"API token   in {token_file(settings.home)}", markup=False)
                 out.print(f"home        {settings.home}", markup=False)
@@ -108,6 +112,13 @@ def settings(
             for row in rows:
                 table.add_row(*row)
             out.print(table)
+
+
+def _dashboard_address(api_address: str, settings: Settings) -> str:
+    """Where the dashboard is; with the generated token behind the #, which no browser sends and no server logs."""
+    if settings.admin_token is not None:
+        return f"{api_address}/"
+    return f"{api_address}/login#token={admin_token(settings)}"
 
 
 def _answers(url: str) -> bool:

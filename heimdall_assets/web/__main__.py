@@ -1,4 +1,4 @@
-"""``python -m heimdall_assets.web HOST PORT``: serve the admin API; `heimdall up` starts this."""
+"""``python -m heimdall_assets.web HOST PORT [DAGSTER_UI_URL]``: serve admin API and dashboard."""
 
 import sys
 
@@ -6,5 +6,8 @@ import uvicorn
 
 from heimdall_assets.settings import load_settings
 from heimdall_assets.web.app import create_app
+from heimdall_assets.web.logs import LOGGING
 
-uvicorn.run(create_app(load_settings()), host=sys.argv[1], port=int(sys.argv[2]), server_header=False)
+host, port, *dagster_ui_url = sys.argv[1:]
+settings = load_settings(dagster_ui_url=dagster_ui_url[0]) if dagster_ui_url else load_settings()
+uvicorn.run(create_app(settings), host=host, port=int(port), server_header=False, log_config=LOGGING)

@@ -1,29 +1,31 @@
-"""The application: health for everybody, figures for those with a token."""
+"""The application: health for everybody, the admin API and the dashboard for those with a token."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from urllib.parse import urlencode
 
-from fastapi import Depends, FastAPI, Header, Request
-from fastapi.responses import JSONResponse
+from fastapi import FastAPI, Request
+from fastapi.responses import RedirectResponse, Response
+from fastapi.staticfiles import StaticFiles
 
-from heimdall_assets.db.coverage import coverage_figures
-from heimdall_assets.db.engine import open_engine, transaction
 from heimdall_assets.db.heartbeats import PLANNER, seconds_since
-from heimdall_assets.db.urls import heimdall_url
 from heimdall_assets.errors import DatabaseError
-from heimdall_assets.records import FEATURE_VERSION
-from heimdall_assets.web.auth import admin_token, require_token
-
-if TYPE_CHECKING:
-    from sqlalchemy.engine import Engine
-
-    from heimdall_assets.settings import Settings
-
-ADMIN = "/api/v1/admin/features"
-DAEMON_SILENCE_S = 60.0
-"""A daemon that has not planned for so long is called silent: its sensor ticks every ten seconds."""
-RETRY_AFTER_S = 10
+from heimdall_assets.settings import Settings
+from heimdall_assets.web.auth import Guard
+from heimdall_assets.web.database import Database
+from heimdall_assets.web.gate import Gate
+from heimdall_assets.web.login import SEE_OTHER, LogInFirst, login_page, login_router
+from heimdall_assets.web.metrics import metrics_router
+from heimdall_assets.web.overview import DAEMON_SILENCE_S
+from heimdall_assets.web.pages import pages_router
+from heimdall_assets.web.pictures import pictures_router
+from heimdall_assets.web.problems import answer_problems
+from heimdall_assets.web.rates import Rates
+from heimdall_assets.web.reference import reference_router
+from heimdall_assets.web.rendering import STATIC
+from heimdall_assets.web.tasks import tasks_router
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -32,43 +34,45 @@ def create_app(settings: Settings) -> FastAPI:
     Parameters
     ----------
     settings : Settings
-        Which database, which token.
+        Which database, which token, which limits.
     """
-    app = FastAPI(title="Heimdall measurement features", docs_url=None, redoc_url=None)
-    engines: list[Engine] = []
-    token = admin_token(settings)
+    database, rates = Database(settings), Rates(settings)
 
-    def engine() -> Engine:
-        # Opened at the first request: a server that is away now may be there then.
-        if not engines:
-            engines.append(open_engine(heimdall_url(settings), pool_size=2))
-        return engines[0]
+    @asynccontextmanager
+    async def life(_app: FastAPI) -> AsyncIterator[None]:
+        yield
+        database.forget()
 
-    def admitted(authorization: Annotated[str | None, Header()] = None) -> None:
-        require_token(token, authorization)
+    # The documentation pages that FastAPI brings load scripts from other hosts.
+    app = FastAPI(title="Heimdall measurement features", docs_url=None, redoc_url=None, lifespan=life)
+    guard = Guard(settings, rates)
+    app.add_middleware(Gate, rates=rates)
+    answer_problems(app, database)
 
-    @app.exception_handler(DatabaseError)
-    def database_error(_request: Request, error: DatabaseError) -> JSONResponse:
-        # An embedded server may come back at another address.
-        while engines:
-            engines.pop().dispose()
-        return JSONResponse({"detail": error.message}, status_code=503, headers={"Retry-After": str(RETRY_AFTER_S)})
+    @app.exception_handler(LogInFirst)
+    def log_in_first(request: Request, _error: LogInFirst) -> Response:
+        if request.url.path == "/":
+            return login_page()
+        target = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        return RedirectResponse(f"/login?{urlencode({'to': target})}", SEE_OTHER)
 
-    @app.get("/health")
+    @app.get("/health", tags=["health"], summary="Whether it works")
     def health() -> dict[str, str]:
-        """State of the database and of the daemon, for monitors."""
+        """State of the database and of the daemon, for monitors; needs no token."""
         try:
-            with transaction(engine()) as connection:
+            with database.transaction() as connection:
                 silence_s = seconds_since(connection, PLANNER)
         except DatabaseError as error:
+            database.forget()
             return {"status": "degraded", "database": error.reason, "daemon": "unknown"}
         daemon = "ok" if silence_s is not None and silence_s < DAEMON_SILENCE_S else "silent"
         return {"status": "ok" if daemon == "ok" else "degraded", "database": "ok", "daemon": daemon}
 
-    @app.get(f"{ADMIN}/stats", dependencies=[Depends(admitted)])
-    def stats() -> dict[str, int | float | None]:
-        """The figures of ``heimdall stats``."""
-        with transaction(engine()) as connection:
-            return coverage_figures(connection, feature_version=FEATURE_VERSION)
-
+    app.include_router(tasks_router(settings, database, guard))
+    app.include_router(metrics_router(database, guard))
+    app.include_router(pictures_router(settings, database, guard))
+    app.include_router(pages_router(settings, database, guard))
+    app.include_router(login_router(guard))
+    app.include_router(reference_router(app))
+    app.mount("/static", StaticFiles(directory=STATIC))
     return app

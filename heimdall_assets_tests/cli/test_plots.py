@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from typer.testing import Result
 
 MAX_MEMORY_MB = 400
-"""Of the whole process that draws a file of 960 MB; most of it is the libraries' own, the compiler of the estimators included."""
+"""Of the whole process that draws a file of 960 MB; most of it is the libraries' own, numba's among them."""
 
 
 def heimdall(*arguments: object) -> Result:

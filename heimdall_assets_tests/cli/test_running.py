@@ -103,6 +103,11 @@ def test_up_measures_what_comes_in_stops_without_a_trace_and_goes_on_when_starte
     log = tmp_path / "up.log"
     process = start(command, home, log=log)
     wait_for(lambda: "Sensor and schedule are on" in log.read_text(), "up to be ready", timeout_s=90)
+    # the printed address holds the token, and no log of the server does
+    token = (home / "admin.token").read_text().strip()
+    assert f"/login#token={token}\n" in log.read_text()
+    assert "GET /health" in (home / "logs" / "api.log").read_text()
+    assert token not in (home / "logs" / "api.log").read_text()
     assert heimdall(home, "ingest", str(recording(tmp_path, 1)))[0]["is_new"]
     wait_for_features(home, 1)
     process.send_signal(signal.SIGINT)
