@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from heimdall_assets.dsp import analyze
+from heimdall_assets.dsp import analyze, extract_features
 from heimdall_assets.errors import AllZero, BadParameter, NotFinite, TooShort
 from heimdall_assets_tests.dsp.signals import LENGTH, RATE_HZ, noise, tone, with_snr
 
