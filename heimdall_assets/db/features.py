@@ -63,6 +63,18 @@ def stored_features(connection: Connection, session_id: UUID, *, for_update: boo
     )
 
 
+def has_same_inputs(stored: StoredFeatures, result: SessionFeatures) -> bool:
+    """True if a result was computed from the very objects that a row was computed from."""
+    used = (stored.row["extraction_metadata"] or {}).get("receivers") or {}
+    names = ("measurement_id", "iq_data_location", "size", "etag")
+    return all(
+        {name: used.get(receiver.station.name, {}).get(name) for name in names}
+        == {name: _identity(receiver.identity)[name] for name in names}
+        for receiver in result.receivers
+        if receiver.features is not None
+    )
+
+
 def replace_features(connection: Connection, result: SessionFeatures, *, attempt: int) -> None:
     """Make a result the session's current row; what was there is copied to the history first.
 

@@ -15,9 +15,10 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from heimdall_assets.db import features, receivers, states
+from heimdall_assets.db import features, receivers, states, work
 from heimdall_assets.db.locks import keep_settings, session_lock
 from heimdall_assets.db.sessions import load_session
 from heimdall_assets.db.staleness import stale_reason_of
@@ -25,6 +26,7 @@ from heimdall_assets.errors import (
     ExtractionFailed,
     HeimdallError,
     NoRecordings,
+    NothingNew,
     PoorerResult,
     SessionIgnored,
     SessionNotCompleted,
@@ -32,6 +34,7 @@ from heimdall_assets.errors import (
     UnknownSession,
 )
 from heimdall_assets.extraction.compute import compute_session, traceback_of
+from heimdall_assets.extraction.inputs import all_words, inputs_of
 from heimdall_assets.extraction.outcome import Outcome, featured_state, summary_of
 from heimdall_assets.records import FEATURE_VERSION
 
@@ -44,6 +47,31 @@ if TYPE_CHECKING:
     from heimdall_assets.settings import Settings
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """An attempt that was begun.
+
+    Attributes
+    ----------
+    number : int
+        Of the session's attempts.
+    run_id : str or None
+        Dagster's run.
+    rule : RetryRule
+        For what may be tried again.
+    is_again : bool
+        The session has features, and nobody asked for others: its inputs changed, or receivers were missing.
+    inputs_tried : str
+        What lay at the measurements' locations; see :mod:`heimdall_assets.extraction.inputs`.
+    """
+
+    number: int
+    run_id: str | None
+    rule: states.RetryRule
+    is_again: bool
+    inputs_tried: str
 
 
 def retry_rule(settings: Settings) -> states.RetryRule:
@@ -93,7 +121,9 @@ def extract_session(
                 states.discover(connection, session_ids=[session_id])
                 session = load_session(connection, session_id, source_tolerance_hz=settings.source_tolerance_hz)
                 stored = features.stored_features(connection, session_id)
-                is_wanted = stored is None or stored.failed or recompute or (stale and _is_stale(connection, session))
+                is_asked = recompute or (stale and _is_stale(connection, session))
+                is_again = states.waits_again(connection, session_id)
+                is_wanted = stored is None or stored.failed or is_asked or is_again
                 try:
                     _require_workable(connection, session)
                 except NoRecordings as error:
@@ -108,12 +138,13 @@ def extract_session(
                 states.forget(connection, session_id)
             raise
         started = time.perf_counter()
+        attempt = Attempt(number, run_id, retry_rule(settings), is_again and not is_asked, inputs_of(session, settings))
         try:
             result = compute_session(session, settings, run_id=run_id)
         except Exception as error:  # noqa: BLE001  # a defect in one session is that session's failure
             failure = error if isinstance(error, HeimdallError) else UnexpectedError.of(error)
-            return _store_failure(connection, session, number, failure, settings, run_id, time.perf_counter() - started)
-        return _store_result(connection, result, number)
+            return _store_failure(connection, session, attempt, failure, time.perf_counter() - started)
+        return _store_result(connection, result, attempt)
 
 
 def _require_workable(connection: Connection, session: Session) -> None:
@@ -145,6 +176,7 @@ def _leave_empty(
         if is_wanted:
             number = states.begin_attempt(connection, session.id, run_id=run_id, feature_version=FEATURE_VERSION)
             states.set_back(connection, session.id, state=featured_state(stored))
+            work.refresh(connection, [session.id])
             states.finish_attempt(connection, session.id, number, outcome="failed", seconds=0.0, error=error)
         return Outcome(session.id, True, False, summary_of(stored.row))
     states.set_featured(
@@ -160,18 +192,19 @@ def _leave_empty(
     return _leave_alone(connection, session, error)
 
 
-def _store_result(connection: Connection, result: SessionFeatures, number: int) -> Outcome:
+def _store_result(connection: Connection, result: SessionFeatures, attempt: Attempt) -> Outcome:
     session = result.session
     failed = [r for r in result.receivers if r.failure is not None]
     usable = {r.station.name for r in result.receivers if r.features is not None}
+    retry = attempt.rule if any(r.failure and r.failure.transient for r in failed) else None
     with connection.begin():
         keep_settings(connection)
         stored = features.stored_features(connection, session.id, for_update=True)
-        poorer = None if stored is None or stored.failed else _poorer(stored, result)
-        if poorer is not None and stored is not None:
-            states.set_back(connection, session.id, state=featured_state(stored))
+        kept = None if stored is None or stored.failed else _why_kept(stored, result, attempt)
+        if kept is not None and stored is not None:
+            _keep(connection, session, stored, attempt, retry)
         else:
-            features.replace_features(connection, result, attempt=number)
+            features.replace_features(connection, result, attempt=attempt.number)
             states.set_featured(
                 connection,
                 session.id,
@@ -182,42 +215,48 @@ def _store_result(connection: Connection, result: SessionFeatures, number: int) 
                 reason=failed[0].failure.reason if failed and failed[0].failure else None,
                 message=_missing(failed),
                 stale_reason=receivers.why_outdated(connection, session.id),
+                inputs_tried=attempt.inputs_tried,
+                retry=retry,
             )
         states.finish_attempt(
             connection,
             session.id,
-            number,
-            outcome="kept" if poorer else "partial" if failed else "done",
+            attempt.number,
+            outcome="kept" if kept else "partial" if failed else "done",
             seconds=result.seconds,
-            error=poorer,
+            error=kept,
             traceback=next((r.failure.traceback for r in failed if r.failure and r.failure.traceback), None),
         )
         current = features.stored_features(connection, session.id)
-    return Outcome(session.id, True, poorer is None, summary_of(current.row) if current else {})
+    return Outcome(session.id, True, kept is None, summary_of(current.row) if current else {})
 
 
 def _store_failure(
-    connection: Connection,
-    session: Session,
-    number: int,
-    error: HeimdallError,
-    settings: Settings,
-    run_id: str | None,
-    seconds: float,
+    connection: Connection, session: Session, attempt: Attempt, error: HeimdallError, seconds: float
 ) -> Outcome:
     causes = error.failures if isinstance(error, ExtractionFailed) else [error]
     trace = next(filter(None, map(traceback_of, causes)), None)
     with connection.begin():
+        keep_settings(connection)
         stored = features.stored_features(connection, session.id, for_update=True)
         kept = stored is not None and not stored.failed
         if kept and stored is not None:
-            states.set_back(connection, session.id, state=featured_state(stored))
+            _keep(connection, session, stored, attempt, attempt.rule if error.transient else None)
         else:
-            metadata = features.failure_metadata(run_id=run_id, feature_version=FEATURE_VERSION, seconds=seconds)
-            features.replace_with_failure(connection, session, error, attempt=number, metadata=metadata)
-            states.set_failed(connection, session.id, error, retry_rule(settings))
+            metadata = features.failure_metadata(
+                run_id=attempt.run_id, feature_version=FEATURE_VERSION, seconds=seconds
+            )
+            features.replace_with_failure(connection, session, error, attempt=attempt.number, metadata=metadata)
+            states.set_failed(
+                connection,
+                session.id,
+                error,
+                attempt.rule,
+                measurements_total=len(session.measurements),
+                inputs_tried=attempt.inputs_tried,
+            )
         states.finish_attempt(
-            connection, session.id, number, outcome="failed", seconds=seconds, error=error, traceback=trace
+            connection, session.id, attempt.number, outcome="failed", seconds=seconds, error=error, traceback=trace
         )
     if kept and stored is not None:
         logger.warning("session %s: recomputing failed, its features stay as they are: %s", session.id, error.message)
@@ -226,18 +265,43 @@ def _store_failure(
     return Outcome(session.id, False, False, summary, error.reason, error.message)
 
 
+def _keep(
+    connection: Connection,
+    session: Session,
+    stored: features.StoredFeatures,
+    attempt: Attempt,
+    retry: states.RetryRule | None,
+) -> None:
+    """Leave the row as it is; what nobody asked for is tried again where that may help."""
+    before = states.state_of(connection, session.id)
+    states.set_back(
+        connection,
+        session.id,
+        state=featured_state(stored),
+        # what the row was computed from is not new when it comes back
+        inputs_tried=all_words(None if before is None else before.inputs_tried, attempt.inputs_tried),
+        retry=retry if attempt.is_again else None,
+    )
+    work.refresh(connection, [session.id])
+
+
 def _is_stale(connection: Connection, session: Session) -> bool:
     return stale_reason_of(connection, session.id, feature_version=FEATURE_VERSION) is not None
 
 
-def _poorer(stored: features.StoredFeatures, result: SessionFeatures) -> PoorerResult | None:
+def _why_kept(
+    stored: features.StoredFeatures, result: SessionFeatures, attempt: Attempt
+) -> PoorerResult | NothingNew | None:
     """Why a result may not replace a row, if so."""
-    if stored.num_usable <= result.num_usable:
-        return None
     missing = _missing([receiver for receiver in result.receivers if receiver.failure is not None])
-    return PoorerResult(
-        f"only {result.num_usable} receivers are usable, {stored.num_usable} are stored; {missing or 'others are gone'}"
-    )
+    if result.num_usable < stored.num_usable:
+        return PoorerResult(
+            f"only {result.num_usable} receivers are usable, {stored.num_usable} are stored; "
+            f"{missing or 'others are gone'}"
+        )
+    if attempt.is_again and result.num_usable == stored.num_usable and features.has_same_inputs(stored, result):
+        return NothingNew(f"the {stored.num_usable} receivers that are stored; {missing or 'no more are there'}")
+    return None
 
 
 def _missing(failed: list[ReceiverFeatures]) -> str | None:

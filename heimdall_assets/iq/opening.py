@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from heimdall_assets.errors import BadParameter, LocationRefused
+from heimdall_assets.errors import BadParameter, LocationRefused, RecordingError
 from heimdall_assets.iq.formats import find_format
 from heimdall_assets.iq.header import Hints
 from heimdall_assets.iq.locations import locate, url_scheme
@@ -187,6 +187,25 @@ def open_location(location: str, settings: Settings, **hints: Unpack[Hints]) -> 
     path, roots = locate(location, settings.resolved_iq_root, settings.iq_extra_roots)
     limit = min(settings.max_object_bytes, checked.get("max_bytes") or settings.max_object_bytes)
     return IQFile(LocalFile(path, limit, roots), checked)
+
+
+def identify(location: str, settings: Settings) -> tuple[int, str] | None:
+    """Size and etag of the object at an ``iq_data_location``; its content is not looked at.
+
+    Returns
+    -------
+    tuple of (int, str) or None
+        Bytes and etag, which changes when the object does; None where there is no object that may be read.
+    """
+    try:
+        path, roots = locate(location, settings.resolved_iq_root, settings.iq_extra_roots)
+        source = LocalFile(path, None, roots)
+    except RecordingError:
+        return None
+    try:
+        return source.size_bytes, source.etag
+    finally:
+        source.close()
 
 
 def _checked(hints: Hints) -> Hints:

