@@ -31,10 +31,10 @@ OVERLAP = timedelta(minutes=1)
 LONGEST_LOOK = timedelta(days=1)
 """How far back new measurements are looked for; older ones are found by :func:`next_to_check`."""
 
-_CHECKED_STATES = "('done', 'partial', 'failed', 'quarantined')"
+_CHECKED_STATES = "('empty', 'done', 'partial', 'failed', 'quarantined')"
 
 # Features of other code stay until somebody asks: whatever their inputs are, they are stale.
-_IS_OURS = "(fs.state IN ('failed', 'quarantined') OR fs.feature_version IS NOT NULL)"
+_IS_OURS = "(fs.state IN ('empty', 'failed', 'quarantined') OR fs.feature_version IS NOT NULL)"
 
 _AGAIN = """
         state = 'pending', attempts = 0, next_attempt_at = NULL, reason = NULL, message = NULL,
@@ -142,7 +142,7 @@ def next_to_check(connection: Connection, limit: int) -> list[Tried]:
     after = heartbeats.position(connection, heartbeats.INPUTS)
     query = f"""
         SELECT fs.recording_session_id AS id, fs.inputs_tried, fs.measurements_total FROM heimdall.feature_states fs
-        WHERE fs.state IN ('empty', 'done', 'partial', 'failed', 'quarantined') AND fs.reserved_by IS NULL
+        WHERE fs.state IN {_CHECKED_STATES} AND fs.reserved_by IS NULL
           {"" if after is None else "AND fs.recording_session_id > :after"}
         ORDER BY fs.recording_session_id LIMIT :limit"""
     rows = connection.execute(sa.text(query), {"limit": limit, **({} if after is None else {"after": after})}).all()

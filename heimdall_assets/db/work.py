@@ -12,7 +12,7 @@ from heimdall_assets.db.suspects import contradicted
 from heimdall_assets.db.tables import feature_states as states
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from datetime import datetime
     from uuid import UUID
 
@@ -98,8 +98,9 @@ def absorb(connection: Connection, session_ids: Collection[UUID] | None = None) 
         The sessions that changed and have features now.
     """
     if session_ids is None:
-        return _set_as_is(connection, contradicted(connection), {})
-    return _set_as_is(connection, contradicted(connection, among=":session_ids"), {"session_ids": list(session_ids)})
+        return _featured(_set_as_is(connection, contradicted(connection), {}))
+    found = contradicted(connection, among=":session_ids")
+    return _featured(_set_as_is(connection, found, {"session_ids": list(session_ids)}))
 
 
 def absorb_changes(connection: Connection, limit: int) -> set[UUID]:
@@ -126,16 +127,34 @@ def absorb_changes(connection: Connection, limit: int) -> set[UUID]:
             ORDER BY c.id LIMIT :limit)
         RETURNING recording_session_id"""
     touched = set(connection.scalars(sa.text(query), {"limit": limit}))
-    if not touched:
-        return set()
-    return _set_as_is(connection, "SELECT unnest(CAST(:session_ids AS uuid[])) AS id", {"session_ids": list(touched)})
+    return _featured(_set_as_is(connection, _THESE, {"session_ids": list(touched)})) if touched else set()
 
 
-def refresh(connection: Connection, session_ids: Collection[UUID]) -> set[UUID]:
-    """Set the states of these sessions to what the tables say; see :func:`absorb`, which asks first whether it must."""
-    return _set_as_is(
-        connection, "SELECT unnest(CAST(:session_ids AS uuid[])) AS id", {"session_ids": list(session_ids)}
-    )
+def refresh(connection: Connection, session_ids: Collection[UUID] | None = None) -> int:
+    """Set states to what the tables say without asking first, as :func:`absorb` does, whether they can be wrong.
+
+    Parameters
+    ----------
+    connection : Connection
+        In a transaction.
+    session_ids : collection of UUID, optional
+        Only these; None: all, which reads every row of features.
+
+    Returns
+    -------
+    int
+        Number of sessions that changed.
+    """
+    if session_ids is None:
+        return len(_set_as_is(connection, "SELECT recording_session_id AS id FROM heimdall.feature_states", {}))
+    return len(_set_as_is(connection, _THESE, {"session_ids": list(session_ids)}))
+
+
+_THESE = "SELECT unnest(CAST(:session_ids AS uuid[])) AS id"
+
+
+def _featured(changed: Mapping[UUID, str]) -> set[UUID]:
+    return {session_id for session_id, state in changed.items() if state in {"done", "partial"}}
 
 
 _IS_SAME = "fs.state = c.state AND fs.feature_version IS NOT DISTINCT FROM c.feature_version"
@@ -143,8 +162,8 @@ _IS_SAME = "fs.state = c.state AND fs.feature_version IS NOT DISTINCT FROM c.fea
 _IS_RETRY = "fs.state = 'pending' AND c.state = 'partial' AND fs.feature_version = c.feature_version"
 
 
-def _set_as_is(connection: Connection, found: str, parameters: dict[str, Any]) -> set[UUID]:
-    """Set states to what the tables say, for the sessions that a SELECT of (id) finds."""
+def _set_as_is(connection: Connection, found: str, parameters: dict[str, Any]) -> dict[UUID, str]:
+    """Set states to what the tables say, for the sessions that a SELECT of (id) finds; returns those that changed."""
     keep_settings(connection)
     kept = f"{_IS_SAME} OR {_IS_RETRY}"
     query = f"""
@@ -169,8 +188,7 @@ def _set_as_is(connection: Connection, found: str, parameters: dict[str, Any]) -
               IS DISTINCT FROM
               (c.state, c.measurements_total, c.measurements_with_features, c.feature_version, c.new_inputs)
         RETURNING fs.recording_session_id AS id, fs.state"""
-    changed = connection.execute(sa.text(query), parameters)
-    return {row.id for row in changed if row.state in {"done", "partial"}}
+    return {row.id: row.state for row in connection.execute(sa.text(query), parameters)}
 
 
 def reserve(connection: Connection, batch_id: str, session_ids: Collection[UUID]) -> None:
