@@ -20,6 +20,7 @@ from heimdall_assets.records import FEATURE_VERSION
 from heimdall_assets_tests.conftest import drop_database, make_database, settings_for
 from heimdall_assets_tests.dagster_api import DagsterAPI, wait_for
 from heimdall_assets_tests.factory import GOOD, MISSING, TRUNCATED, SessionFactory
+from heimdall_assets_tests.invariants import assert_ledger_agrees
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -184,6 +185,11 @@ def test_500_scattered_failures_drain_in_at_most_12_runs_and_turn_green_or_stay_
     assert colours["failed"] & failed == set(map(str, again))
     assert failed - set(map(str, again)) <= colours["materialized"]
     assert system.attempts(ids[10:500]) == {2}
+
+
+def test_in_the_end_the_ledger_says_what_the_tables_say(system: System) -> None:
+    system.drain()
+    assert_ledger_agrees(system.factory.engine)
 
 
 def _register(system: System, keys: list[UUID]) -> None:

@@ -64,10 +64,10 @@ def stored_features(connection: Connection, session_id: UUID, *, for_update: boo
 
 
 def has_same_inputs(stored: StoredFeatures, result: SessionFeatures) -> bool:
-    """True if a result was computed from the very objects that a row was computed from."""
+    """True if a result is of the very objects that a row is of, receivers that failed included."""
     used = (stored.row["extraction_metadata"] or {}).get("receivers") or {}
     names = ("measurement_id", "iq_data_location", "size", "etag")
-    return all(
+    return set(used) == {receiver.station.name for receiver in result.receivers} and all(
         {name: used.get(receiver.station.name, {}).get(name) for name in names}
         == {name: _identity(receiver.identity)[name] for name in names}
         for receiver in result.receivers

@@ -220,3 +220,36 @@ def test_ignored_sessions_leave_the_work_list_until_they_are_brought_back(
 def test_a_stored_selection_reads_back_as_it_was_whatever_newer_versions_added(selection: Selection) -> None:
     stored = {**asdict(selection), "session_ids": list(selection.session_ids), "of_a_later_version": 1}
     assert Selection.from_json(stored) == selection
+
+
+def test_some_stale_sessions_are_asked_for_at_a_time_and_those_whose_recomputation_failed_never(
+    engine: Engine, factory: SessionFactory, settings: Settings
+) -> None:
+    keys = factory.add_many(4)
+    for key in keys:
+        extract_session(engine, key, settings)
+    old = """
+        UPDATE heimdall.measurement_features
+        SET extraction_metadata = jsonb_set(extraction_metadata, '{feature_version}', '0') RETURNING 1"""
+    factory.rows(old)
+    (factory.root / GOOD).rename(factory.root / "away")
+    extract_session(engine, keys[3], settings, stale=True)  # fails, and the features stay stale
+    (factory.root / "away").rename(factory.root / GOOD)
+
+    def ask(limit: int) -> int:
+        with transaction(engine) as connection:
+            return requests.ask_for_stale(connection, limit, feature_version=FEATURE_VERSION)
+
+    assert ask(0) == 0
+    assert ask(2) == 2
+    assert ask(2) == 0  # one at a time
+    with transaction(engine) as connection:
+        requests.take_in(connection, feature_version=FEATURE_VERSION)
+        found = requests.next_sessions(connection, 9, feature_version=FEATURE_VERSION)
+        assert [row.recording_session_id for row in found] == [keys[2], keys[1]]  # the newest first
+        assert all(row.stale for row in found)
+    for key in keys[1:3]:
+        assert extract_session(engine, key, settings, stale=True).computed
+    with transaction(engine) as connection:
+        requests.settle(connection, feature_version=FEATURE_VERSION)
+    assert ask(9) == 1
