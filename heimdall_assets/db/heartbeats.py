@@ -19,7 +19,9 @@ PLANNER = "planner"
 DISCOVERY = "discovery"
 """The last comparison of all sessions with all states."""
 INPUTS = "inputs"
-"""The last look for recordings that came late or were replaced."""
+"""The last look for measurements that came late."""
+ROUND = "inputs_round"
+"""The round through all sessions whose recordings may have been replaced, and where it stopped."""
 
 
 def beat(connection: Connection, name: str) -> None:

@@ -139,14 +139,14 @@ def next_to_check(connection: Connection, limit: int) -> list[Tried]:
 
     Ids are random, so a round visits old and new sessions alike.
     """
-    after = heartbeats.position(connection, heartbeats.INPUTS)
+    after = heartbeats.position(connection, heartbeats.ROUND)
     query = f"""
         SELECT fs.recording_session_id AS id, fs.inputs_tried, fs.measurements_total FROM heimdall.feature_states fs
         WHERE fs.state IN {_CHECKED_STATES} AND fs.reserved_by IS NULL
           {"" if after is None else "AND fs.recording_session_id > :after"}
         ORDER BY fs.recording_session_id LIMIT :limit"""
     rows = connection.execute(sa.text(query), {"limit": limit, **({} if after is None else {"after": after})}).all()
-    heartbeats.set_position(connection, heartbeats.INPUTS, rows[-1].id if len(rows) == limit else None)
+    heartbeats.set_position(connection, heartbeats.ROUND, rows[-1].id if len(rows) == limit else None)
     locations: dict[UUID, list[tuple[UUID, str]]] = {row.id: [] for row in rows}
     query = f"""
         WITH wanted AS MATERIALIZED (

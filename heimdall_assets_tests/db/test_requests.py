@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heimdall_assets.db import requests, states
+from heimdall_assets.db import requests, states, work
 from heimdall_assets.db.engine import transaction
 from heimdall_assets.db.requests import Progress, Selection
 from heimdall_assets.errors import SettingError, UnknownRequest
@@ -232,6 +232,8 @@ def test_some_stale_sessions_are_asked_for_at_a_time_and_those_whose_recomputati
         UPDATE heimdall.measurement_features
         SET extraction_metadata = jsonb_set(extraction_metadata, '{feature_version}', '0') RETURNING 1"""
     factory.rows(old)
+    with transaction(engine) as connection:
+        work.absorb_changes(connection, 9)
     (factory.root / GOOD).rename(factory.root / "away")
     extract_session(engine, keys[3], settings, stale=True)  # fails, and the features stay stale
     (factory.root / "away").rename(factory.root / GOOD)

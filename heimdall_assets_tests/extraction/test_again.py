@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -323,6 +323,21 @@ def test_the_round_visits_every_session_a_few_at_a_time_and_begins_anew(
     assert [key for few in visited for key in few] == sorted(keys)
     assert again == visited[0]
     assert check_inputs(engine, settings.model_copy(update={"input_checks_per_tick": 0})) == []
+
+
+def test_the_round_does_not_hide_what_came_late_while_nobody_looked(
+    engine: Engine, factory: SessionFactory, settings: Settings
+) -> None:
+    key = factory.add((GOOD, GOOD))
+    extract_session(engine, key, settings)
+    look(engine)
+    factory.rows("UPDATE heimdall.feature_heartbeats SET beat_at = now() - interval '5 hours' RETURNING 1")
+    with transaction(engine) as connection:
+        late_at = states.database_time(connection) - timedelta(hours=3)
+        inputs.next_to_check(connection, 9)
+    late_measurement(engine, key, created_at=late_at)
+    look(engine)
+    assert row(engine, key).new_inputs == "late_iq"
 
 
 def test_a_session_of_which_nothing_was_noted_is_noted_and_not_computed_again(
