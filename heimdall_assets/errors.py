@@ -32,6 +32,7 @@
     ├── SessionIgnored               somebody took the session out of the work list
     ├── UnexpectedError              a failure that nobody foresaw: a defect, here or in a library
     ├── PoorerResult                 a recomputation has fewer usable receivers than what is stored
+    ├── NothingNew                   a retry found no more receivers than those that are stored
     └── ExtractionFailed             every receiver of a session failed; carries their reasons
 
 Each class has a ``reason``: the short, stable word that is stored in ``feature_attempts`` and grouped by in
@@ -246,6 +247,12 @@ class PoorerResult(HeimdallError):
     """A recomputation has fewer usable receivers than the features that are there, which therefore stay."""
 
     reason = "poorer"
+
+
+class NothingNew(HeimdallError):
+    """A retry for receivers that were missing found the same as before, so what is stored stays untouched."""
+
+    reason = "nothing_new"
 
 
 class ExtractionFailed(HeimdallError):

@@ -120,6 +120,24 @@ class Settings(BaseSettings):
         le=100,
         description="Share of every tick that is kept for the oldest pending sessions",
     )
+    grace_seconds: float = Field(
+        default=0.0,
+        ge=0,
+        le=YEAR_S,
+        description="A completed session waits so long for measurements that come late",
+    )
+    input_checks_per_tick: int = Field(
+        default=100,
+        ge=0,
+        le=100_000,
+        description="Sessions whose recordings the schedule looks at again, at each tick others; 0: none",
+    )
+    recompute_stale_per_tick: int = Field(
+        default=0,
+        ge=0,
+        le=100_000,
+        description="Sessions with stale features that the schedule asks for, behind everything else; 0: none",
+    )
     workers: int = Field(
         default_factory=lambda: max(1, min(8, os.cpu_count() or 1)),
         ge=1,

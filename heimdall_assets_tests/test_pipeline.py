@@ -10,6 +10,7 @@ import pytest
 from heimdall_assets_tests.conftest import drop_database, make_database, settings_for
 from heimdall_assets_tests.dagster_api import wait_for
 from heimdall_assets_tests.factory import GOOD, MISSING, TRUNCATED
+from heimdall_assets_tests.invariants import assert_ledger_agrees
 from heimdall_assets_tests.system import running_system
 
 if TYPE_CHECKING:
@@ -116,3 +117,8 @@ def test_500_scattered_failures_drain_in_at_most_12_runs_and_turn_green_or_stay_
     assert colours["failed"] & failed == set(map(str, again))
     assert failed - set(map(str, again)) <= colours["materialized"]
     assert system.attempts(ids[10:500]) == {2}
+
+
+def test_in_the_end_the_ledger_says_what_the_tables_say(system: System) -> None:
+    system.drain()
+    assert_ledger_agrees(system.factory.engine)

@@ -15,7 +15,8 @@ import pytest
 import sqlalchemy as sa
 
 from heimdall_assets.db.engine import open_engine, transaction
-from heimdall_assets.db.sessions import classified, current_sessions
+from heimdall_assets.db.sessions import classified
+from heimdall_assets.db.suspects import current_sessions
 from heimdall_assets.db.urls import heimdall_url
 from heimdall_assets.embedded import dagster_environment
 from heimdall_assets.processes import Processes, start_daemon

@@ -16,6 +16,7 @@ from heimdall_assets.cli import (
     features,
     plots,
     receivers,
+    reconcile,
     recordings,
     requests,
     running,
@@ -58,6 +59,7 @@ app.command("backfill")(backfill.backfill)
 app.command("compare")(comparison.compare)
 app.command("verify")(verification.verify)
 app.command("ignore")(backfill.ignore)
+app.command("reconcile")(reconcile.reconcile)
 app.command("settings")(running.settings)
 receivers_app.command("list")(receivers.show_all)
 receivers_app.command("set")(receivers.set_one)

@@ -176,6 +176,8 @@ def _state_name(session: Session, state: Any, stored: features.StoredFeatures | 
     if session.status != "completed":
         return None
     known = None if state is None else str(state.state)
+    if state is not None and state.new_inputs is not None:
+        return known
     if known in {None, "pending", "failed", "quarantined", "empty"} and stored is not None and not stored.failed:
         return featured_state(stored)
     if known is None:

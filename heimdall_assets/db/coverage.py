@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from heimdall_assets.db.sessions import HAS_FEATURES, STARTS, current_sessions
+from heimdall_assets.db.sessions import HAS_FEATURES, STARTS, classified
 from heimdall_assets.db.staleness import is_stale
+from heimdall_assets.db.suspects import WAITING_SINCE, current_sessions, suspects
 from heimdall_assets.db.tables import feature_attempts as attempts
 from heimdall_assets.db.tables import feature_coverage_reports as reports
 
@@ -35,20 +36,53 @@ class FailureGroup:
 
 
 _STATS = f"""
-    SELECT state, count(*) AS sessions, sum(measurements_total) AS measurements,
-           sum(measurements_with_features) AS with_features,
-           count(*) FILTER (WHERE {is_stale("sessions")}) AS stale,
-           extract(epoch FROM clock_timestamp() - min(waiting_since)) AS oldest_seconds
-    FROM sessions GROUP BY state"""
+    WITH suspects AS MATERIALIZED ({{suspects}}),
+    wanted AS MATERIALIZED (
+        SELECT s.* FROM heimdall.recording_sessions s JOIN suspects USING (id) WHERE s.status = 'completed'),
+    looked_at AS MATERIALIZED (
+        SELECT c.*, {WAITING_SINCE} AS waiting_since
+        FROM ({{classified}}) c LEFT JOIN heimdall.feature_states k ON k.recording_session_id = c.id),
+    sums AS (
+        SELECT state, feature_version, CASE WHEN is_marked_stale THEN '' END AS stale_reason,
+               sessions, measurements, with_features
+        FROM heimdall.feature_totals
+        UNION ALL
+        SELECT k.state, k.feature_version, k.stale_reason, -1, -k.measurements_total, -k.measurements_with_features
+        FROM suspects x
+        -- row by row, by the primary key: suspects are few
+        CROSS JOIN LATERAL (SELECT * FROM heimdall.feature_states fs WHERE fs.recording_session_id = x.id LIMIT 1) k
+        UNION ALL
+        SELECT state, feature_version, stale_reason, 1, measurements_total, measurements_with_features FROM looked_at)
+    SELECT state, sum(sessions) AS sessions, sum(measurements) AS measurements, sum(with_features) AS with_features,
+           coalesce(sum(sessions) FILTER (WHERE {is_stale("sums")}), 0) AS stale,
+           CASE WHEN state = 'pending' THEN extract(epoch FROM clock_timestamp() - least(
+               (SELECT fs.first_seen_completed_at FROM heimdall.feature_states fs
+                WHERE fs.state = 'pending'
+                  AND NOT EXISTS (SELECT 1 FROM suspects x WHERE x.id = fs.recording_session_id)
+                ORDER BY fs.first_seen_completed_at LIMIT 1),
+               (SELECT min(waiting_since) FROM looked_at WHERE looked_at.state = 'pending'))) END AS oldest_seconds
+    FROM sums GROUP BY state HAVING sum(sessions) <> 0"""
+"""The sums of feature_states, with the suspects' rows taken out and what the tables say of them put in."""
 
-_BY_DAY = f"""
-    SELECT ({STARTS.format("s")} AT TIME ZONE 'UTC')::date AS day,
+# From one day's latest session to that of the day before: an index is asked as often as there are days.
+_LATEST_DAYS = f"""
+    WITH RECURSIVE latest (start) AS (
+        SELECT max({STARTS.format("s")}) FROM heimdall.recording_sessions s WHERE s.status = 'completed'
+        UNION ALL
+        SELECT (SELECT {STARTS.format("s")} FROM heimdall.recording_sessions s
+                WHERE s.status = 'completed'
+                  AND {STARTS.format("s")} < date_trunc('day', latest.start, 'UTC')
+                ORDER BY {STARTS.format("s")} DESC LIMIT 1)
+        FROM latest WHERE latest.start IS NOT NULL)
+    SELECT date_trunc('day', start, 'UTC') AS day FROM latest WHERE start IS NOT NULL LIMIT :days"""
+
+_BY_DAY = """
+    SELECT (start AT TIME ZONE 'UTC')::date AS day,
            count(*) AS total,
-           count(*) FILTER (WHERE c.state IN ('done', 'partial')) AS with_features,
-           count(*) FILTER (WHERE c.state IN ('failed', 'quarantined')) AS failed
-    FROM sessions c
-    JOIN heimdall.recording_sessions s ON s.id = c.id
-    GROUP BY day ORDER BY day DESC LIMIT :days"""
+           count(*) FILTER (WHERE state IN ('done', 'partial')) AS with_features,
+           count(*) FILTER (WHERE state IN ('failed', 'quarantined')) AS failed
+    FROM sessions WHERE start >= :since
+    GROUP BY 1 ORDER BY 1 DESC LIMIT :days"""
 
 _FAILED = f"""
     WITH failed AS (
@@ -56,8 +90,9 @@ _FAILED = f"""
         WHERE fs.state IN ('failed', 'quarantined')
           AND EXISTS (SELECT 1 FROM heimdall.recording_sessions s
                       WHERE s.id = fs.recording_session_id AND s.status = 'completed')
-          AND NOT EXISTS (SELECT 1 FROM heimdall.measurement_features mf
-                          WHERE mf.recording_session_id = fs.recording_session_id AND {HAS_FEATURES}))"""
+          AND (fs.new_inputs IS NOT NULL
+               OR NOT EXISTS (SELECT 1 FROM heimdall.measurement_features mf
+                              WHERE mf.recording_session_id = fs.recording_session_id AND {HAS_FEATURES})))"""
 """Those that stats counts as failed: completed, and nobody has computed their features since."""
 
 
@@ -71,8 +106,10 @@ def coverage_figures(connection: Connection, *, feature_version: int) -> dict[st
     feature_version : int
         Rows with an older one, or with none, are stale; so are those that are marked so.
     """
-    query = sa.text(current_sessions(connection) + _STATS)
-    by_state: dict[str, Any] = {row.state: row for row in connection.execute(query, {"version": feature_version})}
+    found, parameters = suspects(connection)
+    query = sa.text(_STATS.format(suspects=found, classified=classified(connection, "wanted")))
+    rows = connection.execute(query, {**parameters, "version": feature_version})
+    by_state: dict[str, Any] = {row.state: row for row in rows}
 
     def sessions(*names: str) -> int:
         return sum(int(by_state[name].sessions) for name in names if name in by_state)
@@ -120,7 +157,11 @@ def is_report_current(connection: Connection) -> bool:
 
 def coverage_by_day(connection: Connection, *, days: int = 60) -> list[dict[str, Any]]:
     """Completed sessions a day (UTC, by their start), the latest days first: total, with_features, failed."""
-    rows = connection.execute(sa.text(current_sessions(connection) + _BY_DAY), {"days": days})
+    since = connection.scalars(sa.text(_LATEST_DAYS), {"days": days}).all()
+    if not since:
+        return []
+    sessions, parameters = current_sessions(connection)
+    rows = connection.execute(sa.text(sessions + _BY_DAY), {**parameters, "since": since[-1], "days": days})
     return [
         {
             "day": row.day.isoformat(),

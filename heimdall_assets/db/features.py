@@ -76,6 +76,18 @@ def _object(item: object) -> dict[str, Any] | None:
     return item if isinstance(item, dict) else None
 
 
+def has_same_inputs(stored: StoredFeatures, result: SessionFeatures) -> bool:
+    """True if a result is of the very objects that a row is of, receivers that failed included."""
+    used = (stored.row["extraction_metadata"] or {}).get("receivers") or {}
+    names = ("measurement_id", "iq_data_location", "size", "etag")
+    return set(used) == {receiver.station.name for receiver in result.receivers} and all(
+        {name: used.get(receiver.station.name, {}).get(name) for name in names}
+        == {name: _identity(receiver.identity)[name] for name in names}
+        for receiver in result.receivers
+        if receiver.features is not None
+    )
+
+
 def replace_features(connection: Connection, result: SessionFeatures, *, attempt: int, only_failed: bool) -> bool:
     """Make a result the session's current row; what was there is copied to the history first.
 
@@ -154,6 +166,8 @@ def _replace(
     Other code may insert a row at any moment: then it is looked at again, so that none is replaced without a copy.
     """
     row = {**values, "created_at": sa.func.now()}
+    # What we store needs not be noticed: its state is written in the same transaction.
+    connection.execute(sa.text("SELECT set_config('heimdall.writer', 'heimdall_assets', true)"))
     is_this = features.c.recording_session_id == session.id
     while True:
         there = connection.execute(

@@ -19,8 +19,8 @@ from sqlalchemy.dialects.postgresql import insert
 
 from heimdall_assets.db.locks import await_planner
 from heimdall_assets.db.progress import UNDER_WAY, Progress, progress
-from heimdall_assets.db.sessions import STARTS, current_sessions
 from heimdall_assets.db.staleness import is_stale
+from heimdall_assets.db.suspects import current_sessions
 from heimdall_assets.db.tables import feature_requests as requests
 from heimdall_assets.errors import SettingError
 from heimdall_assets.records import FEATURE_VERSION
@@ -91,6 +91,43 @@ def submit(connection: Connection, selection: Selection, *, requested_by: str) -
         insert(requests).values(selection=asdict(selection), requested_by=requested_by).returning(requests.c.id)
     ).scalar_one()
     return request_id
+
+
+_STALE_REQUESTER = "recompute_stale"
+
+# A session whose last attempt at this version changed nothing would not become current by another one.
+_STALE_UNTRIED = f"""
+    SELECT c.id FROM sessions c
+    WHERE {is_stale("c")}
+      AND NOT EXISTS (
+          SELECT 1 FROM (SELECT t.outcome, t.feature_version FROM heimdall.feature_attempts t
+                         WHERE t.recording_session_id = c.id AND t.finished_at IS NOT NULL
+                         ORDER BY t.number DESC LIMIT 1) last
+          WHERE last.feature_version >= :version AND last.outcome IN ('failed', 'kept'))
+    ORDER BY c.start DESC, c.id LIMIT :limit"""
+
+
+def ask_for_stale(connection: Connection, limit: int, *, feature_version: int) -> int:
+    """Submit a request for the newest sessions with stale features, unless the last such request is still open.
+
+    Sessions whose recomputation failed at this version are left alone.
+
+    Returns
+    -------
+    int
+        Number of sessions that were asked for.
+    """
+    is_open = sa.select(requests.c.id).where(
+        requests.c.requested_by == _STALE_REQUESTER, requests.c.finished_at.is_(None)
+    )
+    if limit == 0 or connection.execute(is_open.limit(1)).one_or_none() is not None:
+        return 0
+    sessions, parameters = current_sessions(connection)
+    query = sa.text(f"{sessions} {_STALE_UNTRIED}")
+    found = connection.scalars(query, {**parameters, "version": feature_version, "limit": limit}).all()
+    if found:
+        submit(connection, Selection(session_ids=tuple(map(str, found))), requested_by=_STALE_REQUESTER)
+    return len(found)
 
 
 def count(connection: Connection, selection: Selection, *, feature_version: int) -> int:
@@ -327,13 +364,12 @@ def _selected(
         moment = getattr(selection, name)
         if moment is not None:
             parameters[name] = datetime.fromisoformat(moment)
-            narrowed.append(f"{STARTS.format('s')} {comparison} :{name}")
+            narrowed.append(f"c.start {comparison} :{name}")
     conditions = " AND ".join([f"({' OR '.join(f'({kind})' for kind in kinds)})", *narrowed])
     limit = ""
     if selection.limit is not None:
         parameters["limit"] = selection.limit
         limit = "LIMIT :limit"
-    select = f"""
-        SELECT c.id FROM sessions c JOIN heimdall.recording_sessions s ON s.id = c.id
-        WHERE {conditions} ORDER BY {STARTS.format("s")} DESC, c.id {limit}"""
-    return (current_sessions(connection), select), parameters
+    sessions, more = current_sessions(connection)
+    select = f"SELECT c.id FROM sessions c WHERE {conditions} ORDER BY c.start DESC, c.id {limit}"
+    return (sessions, select), {**parameters, **more}

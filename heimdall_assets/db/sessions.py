@@ -91,15 +91,17 @@ def linked_measurements(connection: Connection, wanted: str) -> str:
 
 
 def classified(connection: Connection, wanted: str) -> str:
-    """SQL for what the tables say about the sessions in a CTE, whatever is known of them in feature_states.
+    """SQL for what the tables say about the sessions in a CTE, whatever feature_states says their state is.
 
     Returns
     -------
     str
         A SELECT of (id, state, completed_at, measurements_total, measurements_with_features, feature_version,
-        stale_reason), where state is pending, done, partial or empty. A row that other code wrote is done and has no
-        version; one that it marked extraction_failed counts as none. A mark that features of our code are stale is
-        kept; where feature_states has forgotten it, the settings of receivers tell it again.
+        stale_reason, new_inputs), where state is pending, done, partial or empty. A row that other code wrote is done
+        and has no version; one that it marked extraction_failed counts as none. What only feature_states can know is
+        taken from it: that features of our code are stale (where that is forgotten, the settings of receivers tell it
+        again), that there are other inputs than those that they were computed from, and that a session without
+        features is failed or quarantined.
     """
     return f"""
         SELECT s.id, coalesce(s.updated_at, s.created_at, s.session_start) AS completed_at,
@@ -107,14 +109,16 @@ def classified(connection: Connection, wanted: str) -> str:
                CASE WHEN f.usable IS NULL THEN 0 ELSE l.with_features END AS measurements_with_features,
                f.version AS feature_version,
                CASE WHEN f.version IS NOT NULL
-                    THEN coalesce((SELECT known.stale_reason FROM heimdall.feature_states known
-                                   WHERE known.recording_session_id = s.id),
-                                  CASE WHEN f.differs THEN '{RECEIVER_SETTINGS}' END) END AS stale_reason,
+                    THEN coalesce(known.stale_reason, CASE WHEN f.differs THEN '{RECEIVER_SETTINGS}' END)
+               END AS stale_reason,
+               CASE WHEN known.feature_version = f.version THEN known.new_inputs END AS new_inputs,
                CASE WHEN f.usable IS NULL AND l.total = 0 THEN 'empty'
-                    WHEN f.usable IS NULL THEN 'pending'
+                    WHEN f.usable IS NULL OR (known.feature_version = f.version AND known.new_inputs IS NOT NULL)
+                    THEN CASE WHEN known.state IN ('failed', 'quarantined') THEN known.state ELSE 'pending' END
                     WHEN f.version IS NOT NULL AND f.has_errors THEN 'partial'
                     ELSE 'done' END AS state
         FROM {wanted} s
+        LEFT JOIN heimdall.feature_states known ON known.recording_session_id = s.id
         LEFT JOIN LATERAL (
             SELECT ARRAY(SELECT r ->> 'rx_id' FROM unnest(mf.receiver_features) r WHERE NOT r ? 'error') AS usable,
                    EXISTS (SELECT 1 FROM unnest(mf.receiver_features) r WHERE r ? 'error') AS has_errors,
@@ -126,59 +130,6 @@ def classified(connection: Connection, wanted: str) -> str:
             SELECT count(*)::int AS total, count(*) FILTER (WHERE m.name = ANY (f.usable))::int AS with_features
             FROM ({linked_measurements(connection, "(SELECT s.*)")}) m
         ) l"""
-
-
-def outdated(connection: Connection) -> str:
-    """SQL for whether the tables contradict a row of feature_states: other code was at work since.
-
-    Returns
-    -------
-    str
-        A condition on ``fs``, the row, and ``mf``, the outer-joined row of measurement_features that has features:
-        some appeared for a session that waited, or went, or were replaced; or a session that was empty has
-        recordings. What is running or ignored is so whatever the tables say.
-    """
-    return f"""
-        CASE WHEN fs.state IN ('done', 'partial')
-             THEN mf.recording_session_id IS NULL OR fs.feature_version IS DISTINCT FROM {VERSION}
-             WHEN fs.state = 'empty'
-             THEN mf.recording_session_id IS NOT NULL
-                  OR EXISTS (SELECT 1 FROM heimdall.recording_sessions s
-                             CROSS JOIN LATERAL ({linked_measurements(connection, "(SELECT s.*)")}) m
-                             WHERE s.id = fs.recording_session_id)
-             ELSE fs.state IN ('pending', 'failed', 'quarantined') AND mf.recording_session_id IS NOT NULL END"""
-
-
-def current_sessions(connection: Connection) -> str:
-    """SQL for every completed session as the tables are now: a WITH clause that ends in a CTE named ``sessions``.
-
-    Returns
-    -------
-    str
-        ``sessions`` has (id, state, measurements_total, measurements_with_features, feature_version, stale_reason,
-        reason, waiting_since). A session is taken from its row in feature_states, except where the tables say more:
-        it is not completed any more, it is new, or other code was at work since.
-    """
-    return f"""
-        WITH known AS MATERIALIZED (
-            SELECT fs.* FROM heimdall.feature_states fs
-            LEFT JOIN heimdall.measurement_features mf
-                ON mf.recording_session_id = fs.recording_session_id AND {HAS_FEATURES}
-            WHERE EXISTS (SELECT 1 FROM heimdall.recording_sessions s
-                          WHERE s.id = fs.recording_session_id AND s.status = 'completed')
-              AND NOT {outdated(connection)}),
-        wanted AS MATERIALIZED (
-            SELECT s.* FROM heimdall.recording_sessions s
-            WHERE s.status = 'completed'
-              AND NOT EXISTS (SELECT 1 FROM known k WHERE k.recording_session_id = s.id)),
-        sessions AS (
-            SELECT k.recording_session_id AS id, k.state, k.measurements_total, k.measurements_with_features,
-                   k.feature_version, k.stale_reason, k.reason, k.first_seen_completed_at AS waiting_since
-            FROM known k
-            UNION ALL
-            SELECT c.id, c.state, c.measurements_total, c.measurements_with_features, c.feature_version,
-                   c.stale_reason, NULL, c.completed_at
-            FROM ({classified(connection, "wanted")}) c)"""
 
 
 def missing_sessions(connection: Connection, session_ids: Collection[UUID]) -> list[UUID]:

@@ -8,12 +8,15 @@
                        │          └──> quarantined
                        └── worker lost
     empty: no measurement has IQ data         ignored: somebody said so
+
+A partial session, and any whose inputs changed, is tried again while receivers that it lacks may come; its features
+stay meanwhile.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
@@ -31,10 +34,6 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
     from heimdall_assets.errors import HeimdallError
-
-
-SMALL_TABLE = 20_000
-"""Sessions; the anti-join over this many takes some ten milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,16 +92,16 @@ def discover(
     return connection.execute(sa.text(query), used).rowcount
 
 
-def is_small(connection: Connection) -> bool:
-    """True while looking at every session costs no more than looking at the latest; by the server's statistics."""
-    query = """
-        SELECT n_live_tup FROM pg_stat_user_tables WHERE schemaname = 'heimdall' AND relname = 'recording_sessions'"""
-    return int(connection.scalar(sa.text(query)) or 0) < SMALL_TABLE
-
-
 def state_of(connection: Connection, session_id: UUID) -> sa.Row[tuple[object, ...]] | None:
     """The row of feature_states, or None for a session that is unknown or not completed."""
     return connection.execute(sa.select(states).where(states.c.recording_session_id == session_id)).one_or_none()
+
+
+def waits_again(connection: Connection, session_id: UUID) -> bool:
+    """True if a session is to be computed although it has features: its inputs changed, or a retry is due."""
+    is_wanted = sa.or_(states.c.new_inputs.is_not(None), states.c.next_attempt_at <= sa.func.clock_timestamp())
+    query = sa.select(states.c.recording_session_id).where(states.c.recording_session_id == session_id, is_wanted)
+    return connection.scalar(query) is not None
 
 
 def begin_attempt(connection: Connection, session_id: UUID, *, run_id: str | None, feature_version: int) -> int:
@@ -198,60 +197,102 @@ def set_featured(
     reason: str | None,
     message: str | None,
     stale_reason: str | None = None,
+    inputs_tried: str | None = None,
+    retry: RetryRule | None = None,
 ) -> None:
     """The session has features: state done or partial; a partial one keeps the missing receivers' reason.
 
-    They are current, unless something changed while they were computed: then ``stale_reason`` says what.
+    They are current, unless something changed while they were computed: then ``stale_reason`` says what. ``retry`` is
+    given where the missing receivers may come yet: then the session is tried again, as often as the rule says.
     """
     _set_final(
         connection,
         session_id,
         state=state,
-        attempts=0,
         feature_version=feature_version,
         stale_reason=stale_reason,
+        new_inputs=None,
+        inputs_tried=inputs_tried,
         measurements_total=measurements_total,
         measurements_with_features=measurements_with_features,
         reason=reason,
         message=message,
-        next_attempt_at=None,
+        **_next_attempt(connection, session_id, retry),
     )
 
 
-def set_failed(connection: Connection, session_id: UUID, error: HeimdallError, rule: RetryRule) -> str:
+def set_failed(
+    connection: Connection,
+    session_id: UUID,
+    error: HeimdallError,
+    rule: RetryRule,
+    *,
+    measurements_total: int | None = None,
+    inputs_tried: str | None = None,
+) -> str:
     """The session has no features: failed, with the time of the next attempt, or quarantined.
-
-    The wait before attempt n + 1 is base x 2^(n-1) up to the maximum, times a random factor between 0.75 and 1.25,
-    so that sessions that failed together do not come back together.
 
     Returns
     -------
     str
         The state.
     """
-    # Of a session that is unknown to the planner (a person asked for it before it was completed) nothing is kept.
-    tried = connection.scalar(sa.select(states.c.attempts).where(states.c.recording_session_id == session_id)) or 0
-    will_retry = error.transient and tried < rule.max_attempts
-    wait_seconds = min(rule.max_seconds, rule.base_seconds * 2.0 ** min(max(0, tried - 1), 60))
+    retry = _next_attempt(connection, session_id, rule if error.transient else None)
+    state = "quarantined" if retry["next_attempt_at"] is None else "failed"
     _set_final(
         connection,
         session_id,
-        state="failed" if will_retry else "quarantined",
+        state=state,
+        feature_version=None,
+        measurements_with_features=0,
         stale_reason=None,
+        new_inputs=None,
+        inputs_tried=inputs_tried,
         reason=error.reason,
         message=error.message,
-        next_attempt_at=sa.text("clock_timestamp() + make_interval(secs => :wait * (0.75 + random() / 2))").bindparams(
-            wait=wait_seconds
-        )
-        if will_retry
-        else None,
+        next_attempt_at=retry["next_attempt_at"],
+        **({} if measurements_total is None else {"measurements_total": measurements_total}),
     )
-    return "failed" if will_retry else "quarantined"
+    return state
 
 
-def set_back(connection: Connection, session_id: UUID, *, state: str) -> None:
-    """Restore the state of a session whose attempt changed nothing; features that were stale are so still."""
-    _set_final(connection, session_id, state=state, attempts=0, next_attempt_at=None)
+def set_back(
+    connection: Connection,
+    session_id: UUID,
+    *,
+    state: str,
+    inputs_tried: str | None = None,
+    retry: RetryRule | None = None,
+) -> None:
+    """Restore the state of a session whose attempt changed nothing; features that were stale are so still.
+
+    ``retry`` is given where another attempt may bring more: see :func:`set_featured`.
+    """
+    _set_final(
+        connection,
+        session_id,
+        state=state,
+        new_inputs=None,
+        **({} if inputs_tried is None else {"inputs_tried": inputs_tried}),
+        **_next_attempt(connection, session_id, retry),
+    )
+
+
+def _next_attempt(connection: Connection, session_id: UUID, rule: RetryRule | None) -> dict[str, Any]:
+    """Values of (attempts, next_attempt_at) after an attempt; without a rule, or at its end, there is no next one.
+
+    The wait before attempt n + 1 is base x 2^(n-1) up to the maximum, times a random factor between 0.75 and 1.25,
+    so that sessions that failed together do not come back together.
+    """
+    if rule is None:
+        return {"attempts": 0, "next_attempt_at": None}
+    # Of a session that is unknown to the planner (a person asked for it before it was completed) nothing is kept.
+    tried = connection.scalar(sa.select(states.c.attempts).where(states.c.recording_session_id == session_id)) or 0
+    if tried >= rule.max_attempts:
+        return {"attempts": tried, "next_attempt_at": None}
+    wait_seconds = min(rule.max_seconds, rule.base_seconds * 2.0 ** min(max(0, tried - 1), 60))
+    moment = sa.text("clock_timestamp() + make_interval(secs => :wait * (0.75 + random() / 2))")
+    return {"attempts": tried, "next_attempt_at": moment.bindparams(wait=wait_seconds)}
 
 
 def _set_final(connection: Connection, session_id: UUID, **values: object) -> None:
@@ -277,17 +318,16 @@ def ignore(connection: Connection, session_ids: Collection[UUID], *, undo: bool 
         removed = connection.execute(
             sa.delete(states)
             .where(states.c.recording_session_id.in_(session_ids), condition)
-            .returning(states.c.recording_session_id, states.c.stale_reason)
+            .returning(states.c.recording_session_id, states.c.stale_reason, states.c.inputs_tried)
         ).all()
         discover(connection, session_ids=[row.recording_session_id for row in removed])
         for row in removed:
+            is_this = states.c.recording_session_id == row.recording_session_id
+            connection.execute(sa.update(states).where(is_this).values(inputs_tried=row.inputs_tried))
             if row.stale_reason is not None:
                 connection.execute(
                     sa.update(states)
-                    .where(
-                        states.c.recording_session_id == row.recording_session_id,
-                        states.c.feature_version.is_not(None),
-                    )
+                    .where(is_this, states.c.feature_version.is_not(None))
                     .values(stale_reason=row.stale_reason)
                 )
         return [row.recording_session_id for row in removed]
@@ -316,6 +356,34 @@ def forget(connection: Connection, session_id: UUID) -> None:
     )
 
 
+def forget_gone(connection: Connection, *, since: datetime | None = None) -> int:
+    """:func:`forget` every session that was deleted or is not completed any more; returns how many that were.
+
+    What is being worked on is left to its worker, which finds out by itself.
+
+    Parameters
+    ----------
+    connection : Connection
+        In the planner's transaction.
+    since : datetime, optional
+        Only sessions that Heimdall touched after this, and such that other code took features from; None looks at all.
+    """
+    among = (
+        "true"
+        if since is None
+        else """
+        fs.recording_session_id IN (
+            SELECT s.id FROM heimdall.recording_sessions s WHERE s.status <> 'completed' AND s.updated_at >= :since
+            UNION ALL SELECT c.recording_session_id FROM heimdall.feature_changes c)""".strip()
+    )
+    query = f"""
+        DELETE FROM heimdall.feature_states fs
+        WHERE fs.state NOT IN ('running', 'ignored') AND {among}
+          AND NOT EXISTS (SELECT 1 FROM heimdall.recording_sessions s
+                          WHERE s.id = fs.recording_session_id AND s.status = 'completed')"""
+    return connection.execute(sa.text(query), {} if since is None else {"since": since}).rowcount
+
+
 def recover_lost(connection: Connection, rule: RetryRule) -> list[UUID]:
     """Find sessions that are marked running although nobody holds their lock, and hand them back to the planner.
 
@@ -329,9 +397,9 @@ def recover_lost(connection: Connection, rule: RetryRule) -> list[UUID]:
         The sessions.
     """
     running = connection.execute(
-        sa.select(states.c.recording_session_id, states.c.running_since, states.c.attempts).where(
-            states.c.state == "running"
-        )
+        sa.select(
+            states.c.recording_session_id, states.c.running_since, states.c.attempts, states.c.feature_version
+        ).where(states.c.state == "running")
     ).all()
     if not running:
         return []
@@ -341,6 +409,8 @@ def recover_lost(connection: Connection, rule: RetryRule) -> list[UUID]:
         if session_key(row.recording_session_id) in held:
             continue
         quarantined = row.attempts >= rule.max_attempts
+        # With features of ours it was a retry for the receivers that they lack: it is due again, not new.
+        is_retry = row.feature_version is not None and not quarantined
         # Its worker may have finished between the two looks: then it is not the same any more.
         changed = connection.execute(
             sa.update(states)
@@ -354,6 +424,7 @@ def recover_lost(connection: Connection, rule: RetryRule) -> list[UUID]:
                 running_since=None,
                 reserved_by=None,
                 reserved_at=None,
+                next_attempt_at=sa.func.clock_timestamp() if is_retry else None,
                 reason="worker_lost",
                 message=f"the process that worked on it ended during attempt {row.attempts}",
                 updated_at=sa.func.clock_timestamp(),

@@ -108,11 +108,14 @@ feature_states = sa.Table(
     sa.Column("recording_session_id", UUID, primary_key=True),
     sa.Column("state", sa.Text, nullable=False),
     sa.Column("completed_at", _timestamp, nullable=False),  # when Heimdall last touched the session
+    # since when it is known, or waits again
     sa.Column("first_seen_completed_at", _timestamp, nullable=False, server_default=sa.func.now()),
     sa.Column("measurements_total", sa.Integer, nullable=False),  # with an iq_data_location
     sa.Column("measurements_with_features", sa.Integer, nullable=False, server_default="0"),
     sa.Column("feature_version", sa.Integer),  # of the row in measurement_features; null: by other code
     sa.Column("stale_reason", sa.Text),  # why that row is out of date whatever its version
+    sa.Column("new_inputs", sa.Text),  # why it waits although it has features: late_iq, replaced_iq
+    sa.Column("inputs_tried", sa.Text),  # digest of what the last attempt found at the locations
     sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),  # since the last success
     sa.Column("next_attempt_at", _timestamp),
     sa.Column("reason", sa.Text),
@@ -123,6 +126,26 @@ feature_states = sa.Table(
     sa.Column("reserved_at", _timestamp),
     sa.Column("registered_at", _timestamp),  # when its partition key was given to Dagster
     sa.Column("updated_at", _timestamp, nullable=False, server_default=sa.func.now()),
+)
+
+feature_totals = sa.Table(
+    "feature_totals",
+    metadata,
+    sa.Column("id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("feature_version", sa.Integer),
+    sa.Column("is_marked_stale", sa.Boolean, nullable=False),
+    sa.Column("sessions", sa.BigInteger, nullable=False),  # differences; their sums are what feature_states holds
+    sa.Column("measurements", sa.BigInteger, nullable=False),
+    sa.Column("with_features", sa.BigInteger, nullable=False),
+)
+
+feature_changes = sa.Table(
+    "feature_changes",
+    metadata,
+    sa.Column("id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
+    sa.Column("recording_session_id", UUID, nullable=False),  # whose row of measurement_features other code touched
+    sa.Column("noticed_at", _timestamp, nullable=False, server_default=sa.func.clock_timestamp()),
 )
 
 receiver_settings = sa.Table(
@@ -164,6 +187,7 @@ feature_heartbeats = sa.Table(
     metadata,
     sa.Column("name", sa.Text, primary_key=True),
     sa.Column("beat_at", _timestamp, nullable=False),
+    sa.Column("position", UUID),  # the session at which a look that goes round all of them stopped
 )
 
 feature_requests = sa.Table(

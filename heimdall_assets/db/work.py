@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from heimdall_assets.db.sessions import HAS_FEATURES, classified, outdated
+from heimdall_assets.db.locks import keep_settings
+from heimdall_assets.db.sessions import classified
+from heimdall_assets.db.suspects import contradicted
 from heimdall_assets.db.tables import feature_states as states
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from datetime import datetime
     from uuid import UUID
 
@@ -19,32 +21,55 @@ if TYPE_CHECKING:
 _FREE_PENDING = (states.c.state == "pending", states.c.reserved_by.is_(None))
 
 
-def newest_pending(connection: Connection, limit: int) -> list[tuple[UUID, bool]]:
-    """The sessions that were completed last: (id, has its partition key been registered)."""
-    return _pending(connection, limit, states.c.completed_at.desc(), states.c.recording_session_id.desc())
+def newest_pending(connection: Connection, limit: int, *, grace_seconds: float = 0.0) -> list[tuple[UUID, bool]]:
+    """The sessions that were completed last: (id, has its partition key been registered).
+
+    Parameters
+    ----------
+    connection : Connection
+        Heimdall's database.
+    limit : int
+        Most sessions.
+    grace_seconds : float
+        A session waits so long after it was completed, for measurements that come late.
+    """
+    return _pending(
+        connection, limit, grace_seconds, states.c.completed_at.desc(), states.c.recording_session_id.desc()
+    )
 
 
-def oldest_pending(connection: Connection, limit: int) -> list[tuple[UUID, bool]]:
-    """The sessions that have waited longest: (id, has its partition key been registered)."""
-    return _pending(connection, limit, states.c.completed_at, states.c.recording_session_id)
+def oldest_pending(connection: Connection, limit: int, *, grace_seconds: float = 0.0) -> list[tuple[UUID, bool]]:
+    """The sessions that have waited longest; see :func:`newest_pending`."""
+    return _pending(connection, limit, grace_seconds, states.c.completed_at, states.c.recording_session_id)
 
 
-def _pending(connection: Connection, limit: int, *order: sa.ColumnElement[object]) -> list[tuple[UUID, bool]]:
+def _pending(
+    connection: Connection, limit: int, grace_seconds: float, *order: sa.ColumnElement[object]
+) -> list[tuple[UUID, bool]]:
     query = (
         sa.select(states.c.recording_session_id, states.c.registered_at.is_not(None))
         .where(*_FREE_PENDING)
         .order_by(*order)
         .limit(limit)
     )
+    if grace_seconds > 0:
+        # by our clock too: a session whose clock is ahead does not wait for ever
+        completed_at = sa.func.least(states.c.completed_at, states.c.first_seen_completed_at)
+        grace = sa.func.make_interval(0, 0, 0, 0, 0, 0, sa.cast(grace_seconds, sa.Double))
+        query = query.where(completed_at <= sa.func.clock_timestamp() - grace)
     return [(row[0], bool(row[1])) for row in connection.execute(query)]
 
 
 def due_retries(connection: Connection, limit: int) -> list[UUID]:
-    """Failed sessions whose time has come, the longest due first."""
+    """Sessions whose next attempt's time has come, the longest due first: failed ones, and such with features.
+
+    Those lack receivers that may have come since.
+    """
     query = (
         sa.select(states.c.recording_session_id)
         .where(
-            states.c.state == "failed",
+            states.c.next_attempt_at.is_not(None),
+            states.c.state.in_(("failed", "partial", "done")),
             states.c.reserved_by.is_(None),
             states.c.next_attempt_at <= sa.func.clock_timestamp(),
         )
@@ -65,35 +90,105 @@ def absorb(connection: Connection, session_ids: Collection[UUID] | None = None) 
     connection : Connection
         In the planner's transaction.
     session_ids : collection of UUID, optional
-        Only these; None looks at all sessions.
+        Only these; None looks at all sessions, in a large database by the presence of rows alone.
 
     Returns
     -------
     set of UUID
         The sessions that changed and have features now.
     """
-    among = "true" if session_ids is None else "{0}.recording_session_id = ANY (:session_ids)"
+    if session_ids is None:
+        return _featured(_set_as_is(connection, contradicted(connection), {}))
+    found = contradicted(connection, among=":session_ids")
+    return _featured(_set_as_is(connection, found, {"session_ids": list(session_ids)}))
+
+
+def absorb_changes(connection: Connection, limit: int) -> set[UUID]:
+    """Notice what other code did to rows of measurement_features, as far as a trigger has queued it.
+
+    Parameters
+    ----------
+    connection : Connection
+        In the planner's transaction.
+    limit : int
+        Most changes that are looked at.
+
+    Returns
+    -------
+    set of UUID
+        The sessions that changed and have features now.
+    """
+    # What is being worked on, or about to be, is looked at when that has ended.
+    query = """
+        DELETE FROM heimdall.feature_changes WHERE id IN (
+            SELECT c.id FROM heimdall.feature_changes c
+            LEFT JOIN heimdall.feature_states fs USING (recording_session_id)
+            WHERE fs.recording_session_id IS NULL OR (fs.state <> 'running' AND fs.reserved_by IS NULL)
+            ORDER BY c.id LIMIT :limit)
+        RETURNING recording_session_id"""
+    touched = set(connection.scalars(sa.text(query), {"limit": limit}))
+    return _featured(_set_as_is(connection, _THESE, {"session_ids": list(touched)})) if touched else set()
+
+
+def refresh(connection: Connection, session_ids: Collection[UUID] | None = None) -> int:
+    """Set states to what the tables say without asking first, as :func:`absorb` does, whether they can be wrong.
+
+    Parameters
+    ----------
+    connection : Connection
+        In a transaction.
+    session_ids : collection of UUID, optional
+        Only these; None: all, which reads every row of features.
+
+    Returns
+    -------
+    int
+        Number of sessions that changed.
+    """
+    if session_ids is None:
+        return len(_set_as_is(connection, "SELECT recording_session_id AS id FROM heimdall.feature_states", {}))
+    return len(_set_as_is(connection, _THESE, {"session_ids": list(session_ids)}))
+
+
+_THESE = "SELECT unnest(CAST(:session_ids AS uuid[])) AS id"
+
+
+def _featured(changed: Mapping[UUID, str]) -> set[UUID]:
+    return {session_id for session_id, state in changed.items() if state in {"done", "partial"}}
+
+
+_IS_SAME = "fs.state = c.state AND fs.feature_version IS NOT DISTINCT FROM c.feature_version"
+# A retry whose worker was lost waits as if it were new; with the features that it had, its attempts go on counting.
+_IS_RETRY = "fs.state = 'pending' AND c.state = 'partial' AND fs.feature_version = c.feature_version"
+
+
+def _set_as_is(connection: Connection, found: str, parameters: dict[str, Any]) -> dict[UUID, str]:
+    """Set states to what the tables say, for the sessions that a SELECT of (id) finds; returns those that changed."""
+    keep_settings(connection)
+    kept = f"{_IS_SAME} OR {_IS_RETRY}"
     query = f"""
-        WITH found AS MATERIALIZED (
-            SELECT fs.recording_session_id AS id FROM heimdall.feature_states fs
-            LEFT JOIN heimdall.measurement_features mf
-                ON mf.recording_session_id = fs.recording_session_id AND {HAS_FEATURES} AND {among.format("mf")}
-            WHERE fs.reserved_by IS NULL AND {among.format("fs")} AND {outdated(connection)}),
+        WITH found AS MATERIALIZED ({found}),
         wanted AS MATERIALIZED (
-            SELECT s.* FROM heimdall.recording_sessions s JOIN found USING (id))
+            SELECT s.* FROM heimdall.recording_sessions s JOIN found USING (id) WHERE s.status = 'completed')
         UPDATE heimdall.feature_states fs
         SET state = c.state, measurements_total = c.measurements_total,
             measurements_with_features = c.measurements_with_features, feature_version = c.feature_version,
-            stale_reason = c.stale_reason,
-            attempts = 0, next_attempt_at = NULL, reason = NULL, message = NULL, updated_at = clock_timestamp()
+            stale_reason = c.stale_reason, new_inputs = c.new_inputs,
+            attempts = CASE WHEN {kept} THEN fs.attempts ELSE 0 END,
+            next_attempt_at = CASE WHEN {kept} THEN fs.next_attempt_at END,
+            reason = CASE WHEN {_IS_SAME} THEN fs.reason END, message = CASE WHEN {_IS_SAME} THEN fs.message END,
+            first_seen_completed_at = CASE WHEN c.state = 'pending' AND fs.state <> 'pending' THEN clock_timestamp()
+                                           ELSE fs.first_seen_completed_at END,
+            updated_at = clock_timestamp()
         FROM ({classified(connection, "wanted")}) c
         WHERE fs.recording_session_id = c.id
           -- looked at again: a worker may have begun since
           AND fs.state NOT IN ('running', 'ignored') AND fs.reserved_by IS NULL
+          AND (fs.state, fs.measurements_total, fs.measurements_with_features, fs.feature_version, fs.new_inputs)
+              IS DISTINCT FROM
+              (c.state, c.measurements_total, c.measurements_with_features, c.feature_version, c.new_inputs)
         RETURNING fs.recording_session_id AS id, fs.state"""
-    parameters = {} if session_ids is None else {"session_ids": list(session_ids)}
-    changed = connection.execute(sa.text(query), parameters)
-    return {row.id for row in changed if row.state in {"done", "partial"}}
+    return {row.id: row.state for row in connection.execute(sa.text(query), parameters)}
 
 
 def reserve(connection: Connection, batch_id: str, session_ids: Collection[UUID]) -> None:

@@ -14,7 +14,7 @@ from dagster._core.storage.tags import (
 )
 from sqlalchemy.engine import Connection, Engine
 
-from heimdall_assets.db import heartbeats, requests, states, work
+from heimdall_assets.db import heartbeats, ledger, requests, states, work
 from heimdall_assets.db.locks import planner_lock
 from heimdall_assets.defs.partitions import recording_sessions_partitions
 from heimdall_assets.extraction import retry_rule
@@ -92,9 +92,7 @@ def plan_tick(
         if connection is None:
             return Plan(is_busy=True)
         heartbeats.beat(connection, heartbeats.PLANNER)
-        if states.is_small(connection):
-            since = None
-        result = Plan(discovered=states.discover(connection, since=since))
+        result = Plan(discovered=ledger.catch_up(connection, since=since, is_full=is_schedule))
         result.recovered = len(states.recover_lost(connection, retry_rule(settings)))
         in_flight, is_queue_waiting = _take_back(instance, connection, settings)
         if not is_schedule:
@@ -104,7 +102,7 @@ def plan_tick(
         free = settings.max_batches if is_schedule else max(0, settings.max_batches - healthy)
         slots = free * settings.batch_size
         retry_slots = max(0, settings.max_batches - in_flight.get("retry", 0)) * settings.batch_size
-        newest, oldest, retries = _waiting(connection, slots, retry_slots, look_at_all=is_schedule)
+        newest, oldest, retries = _waiting(connection, slots, retry_slots, settings.grace_seconds)
         batches = plan(
             newest,
             oldest,
@@ -152,13 +150,11 @@ def _register(instance: DagsterInstance, batches: list[Batch]) -> list[Batch]:
 
 
 def _waiting(
-    connection: Connection, slots: int, retry_slots: int, *, look_at_all: bool
+    connection: Connection, slots: int, retry_slots: int, grace_seconds: float
 ) -> tuple[list[Candidate], list[Candidate], list[Candidate]]:
     """The newest and oldest pending sessions and due retries, without those that other code has done meanwhile."""
-    if look_at_all:
-        work.absorb(connection)
-    newest = [Candidate(*row) for row in work.newest_pending(connection, slots)]
-    oldest = [Candidate(*row) for row in work.oldest_pending(connection, slots)]
+    newest = [Candidate(*row) for row in work.newest_pending(connection, slots, grace_seconds=grace_seconds)]
+    oldest = [Candidate(*row) for row in work.oldest_pending(connection, slots, grace_seconds=grace_seconds)]
     retries = [Candidate(session_id, True) for session_id in work.due_retries(connection, retry_slots)]
     found = {candidate.session_id for candidate in (*newest, *oldest, *retries)}
     done = work.absorb(connection, found) if found else set()

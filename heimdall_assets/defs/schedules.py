@@ -3,13 +3,19 @@
 import logging
 
 from dagster import DefaultScheduleStatus, RunRequest, ScheduleEvaluationContext, SkipReason, schedule
+from sqlalchemy.engine import Engine
 
+from heimdall_assets.db import requests
+from heimdall_assets.db.engine import transaction
 from heimdall_assets.defs.assets import coverage_event
 from heimdall_assets.defs.jobs import extract_features
 from heimdall_assets.defs.logs import shown_in
 from heimdall_assets.defs.planner import plan_tick, run_request
 from heimdall_assets.defs.resources import Heimdall
 from heimdall_assets.errors import DatabaseError
+from heimdall_assets.extraction import check_inputs
+from heimdall_assets.records import FEATURE_VERSION
+from heimdall_assets.settings import Settings
 
 logger = logging.getLogger(__name__)
 
@@ -20,7 +26,8 @@ logger = logging.getLogger(__name__)
     execution_timezone="UTC",
     job=extract_features,
     default_status=DefaultScheduleStatus.RUNNING,
-    description="Catches what the sensor missed: a full comparison of sessions and states, then up to max_batches. "
+    description="Catches what the sensor missed: a full comparison of sessions and states, some recordings that were "
+    "replaced, then up to max_batches. "
     "Retries are the sensor's: a schedule launches runs of one job only, and those take a list of keys.",
 )
 def batch_feature_extraction_schedule(
@@ -40,6 +47,8 @@ def _tick(context: ScheduleEvaluationContext, heimdall: Heimdall) -> list[RunReq
     )
     try:
         with heimdall.engine() as engine:
+            check_inputs(engine, settings)
+            _ask_for_stale(engine, settings)
             plan = plan_tick(context.instance, engine, settings, since=None, is_schedule=True)
         logger.info("Found %d recordings without features", plan.num_sessions)
         context.instance.report_runless_asset_event(coverage_event(heimdall))
@@ -49,3 +58,11 @@ def _tick(context: ScheduleEvaluationContext, heimdall: Heimdall) -> list[RunReq
     if not plan.batches:
         return SkipReason("another planner is at work" if plan.is_busy else "nothing to plan")
     return [run_request(batch, "schedule") for batch in plan.batches]
+
+
+def _ask_for_stale(engine: Engine, settings: Settings) -> None:
+    """Ask for some stale sessions, as a person would: the sensor plans them after everything else."""
+    with transaction(engine) as connection:
+        asked = requests.ask_for_stale(connection, settings.recompute_stale_per_tick, feature_version=FEATURE_VERSION)
+    if asked:
+        logger.info("asked for %d sessions whose features are stale", asked)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from heimdall_assets.db import features, receivers, states, work
@@ -25,6 +26,7 @@ from heimdall_assets.errors import (
     ExtractionFailed,
     HeimdallError,
     NoRecordings,
+    NothingNew,
     PoorerResult,
     SessionIgnored,
     SessionNotCompleted,
@@ -32,6 +34,7 @@ from heimdall_assets.errors import (
     UnknownSession,
 )
 from heimdall_assets.extraction.compute import compute_session, traceback_of
+from heimdall_assets.extraction.inputs import all_words, inputs_of
 from heimdall_assets.extraction.outcome import Outcome, featured_state, summary_of
 from heimdall_assets.records import FEATURE_VERSION
 
@@ -44,6 +47,35 @@ if TYPE_CHECKING:
     from heimdall_assets.settings import Settings
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """An attempt that was begun.
+
+    Attributes
+    ----------
+    number : int
+        Of the session's attempts.
+    run_id : str or None
+        Dagster's run.
+    rule : RetryRule
+        For what may be tried again.
+    is_again : bool
+        The session has features, and nobody asked for others: its inputs changed, or receivers were missing.
+    may_replace : bool
+        Features that are stored may be replaced: those that other code stored while this attempt ran may only if
+        somebody asked for it, or the inputs changed.
+    inputs_tried : str
+        What lay at the measurements' locations; see :mod:`heimdall_assets.extraction.inputs`.
+    """
+
+    number: int
+    run_id: str | None
+    rule: states.RetryRule
+    is_again: bool
+    may_replace: bool
+    inputs_tried: str
 
 
 def retry_rule(settings: Settings) -> states.RetryRule:
@@ -93,7 +125,9 @@ def extract_session(
                 states.discover(connection, session_ids=[session_id])
                 session = load_session(connection, session_id, source_tolerance_hz=settings.source_tolerance_hz)
                 stored = features.stored_features(connection, session_id)
-                is_wanted = stored is None or stored.failed or recompute or (stale and _is_stale(connection, session))
+                is_asked = recompute or (stale and _is_stale(connection, session))
+                is_again = states.waits_again(connection, session_id)
+                is_wanted = stored is None or stored.failed or is_asked or is_again
                 try:
                     _require_workable(connection, session)
                 except NoRecordings as error:
@@ -108,15 +142,20 @@ def extract_session(
                 states.forget(connection, session_id)
             raise
         started = time.perf_counter()
+        attempt = Attempt(
+            number,
+            run_id,
+            retry_rule(settings),
+            is_again=is_again and not is_asked,
+            may_replace=is_again or is_asked,
+            inputs_tried=inputs_of(session, settings),
+        )
         try:
             result = compute_session(session, settings, run_id=run_id)
         except Exception as error:  # noqa: BLE001  # a defect in one session is that session's failure
             failure = error if isinstance(error, HeimdallError) else UnexpectedError.of(error)
-            seconds = time.perf_counter() - started
-            return _store_failure(
-                connection, session, number, failure, settings, run_id, seconds, is_asked=recompute or stale
-            )
-        return _store_result(connection, result, number, is_asked=recompute or stale)
+            return _store_failure(connection, session, attempt, failure, time.perf_counter() - started)
+        return _store_result(connection, result, attempt)
 
 
 def _require_workable(connection: Connection, session: Session) -> None:
@@ -148,6 +187,7 @@ def _leave_empty(
         if is_wanted:
             number = states.begin_attempt(connection, session.id, run_id=run_id, feature_version=FEATURE_VERSION)
             states.set_back(connection, session.id, state=featured_state(stored))
+            work.refresh(connection, [session.id])
             states.finish_attempt(connection, session.id, number, outcome="failed", seconds=0.0, error=error)
         return Outcome(session.id, True, False, summary_of(stored.row))
     states.set_featured(
@@ -163,7 +203,7 @@ def _leave_empty(
     return _leave_alone(connection, session, error)
 
 
-def _store_result(connection: Connection, result: SessionFeatures, number: int, *, is_asked: bool) -> Outcome:
+def _store_result(connection: Connection, result: SessionFeatures, attempt: Attempt) -> Outcome:
     """Store a result, unless the row that is there is better, or was written meanwhile and nobody asked to replace it.
 
     Other code does not know our locks: it may have stored features since we looked. Those stay, as they would have
@@ -172,15 +212,16 @@ def _store_result(connection: Connection, result: SessionFeatures, number: int, 
     session = result.session
     failed = [r for r in result.receivers if r.failure is not None]
     usable = {r.station.name for r in result.receivers if r.features is not None}
+    retry = attempt.rule if any(r.failure and r.failure.transient for r in failed) else None
     with connection.begin():
         keep_settings(connection)
         stored = features.stored_features(connection, session.id, for_update=True)
-        poorer = None if stored is None or stored.failed else _poorer(stored, result)
-        is_stored = poorer is None and features.replace_features(
-            connection, result, attempt=number, only_failed=not is_asked
+        kept = None if stored is None or stored.failed else _why_kept(stored, result, attempt)
+        is_stored = kept is None and features.replace_features(
+            connection, result, attempt=attempt.number, only_failed=not attempt.may_replace
         )
         if not is_stored:
-            _keep(connection, session.id, is_asked=is_asked)
+            _keep(connection, session, attempt, retry)
         else:
             states.set_featured(
                 connection,
@@ -192,52 +233,44 @@ def _store_result(connection: Connection, result: SessionFeatures, number: int, 
                 reason=failed[0].failure.reason if failed and failed[0].failure else None,
                 message=_missing(failed),
                 stale_reason=receivers.why_outdated(connection, session.id),
+                inputs_tried=attempt.inputs_tried,
+                retry=retry,
             )
         states.finish_attempt(
             connection,
             session.id,
-            number,
+            attempt.number,
             outcome="kept" if not is_stored else "partial" if failed else "done",
             seconds=result.seconds,
-            error=poorer,
+            error=kept,
             traceback=next((r.failure.traceback for r in failed if r.failure and r.failure.traceback), None),
         )
         current = features.stored_features(connection, session.id)
     return Outcome(session.id, True, is_stored, summary_of(current.row) if current else {})
 
 
-def _keep(connection: Connection, session_id: UUID, *, is_asked: bool) -> None:
-    """Set the state back to what the row that stays says; where nobody asked, the row is news: other code wrote it."""
-    stored = features.stored_features(connection, session_id)
-    if is_asked and stored is not None:
-        states.set_back(connection, session_id, state=featured_state(stored))
-        return
-    states.set_back(connection, session_id, state="pending")
-    work.absorb(connection, [session_id])
-
-
 def _store_failure(
-    connection: Connection,
-    session: Session,
-    number: int,
-    error: HeimdallError,
-    settings: Settings,
-    run_id: str | None,
-    seconds: float,
-    *,
-    is_asked: bool,
+    connection: Connection, session: Session, attempt: Attempt, error: HeimdallError, seconds: float
 ) -> Outcome:
     causes = error.failures if isinstance(error, ExtractionFailed) else [error]
     trace = next(filter(None, map(traceback_of, causes)), None)
-    metadata = features.failure_metadata(run_id=run_id, feature_version=FEATURE_VERSION, seconds=seconds)
     with connection.begin():
-        kept = not features.replace_with_failure(connection, session, error, attempt=number, metadata=metadata)
+        keep_settings(connection)
+        metadata = features.failure_metadata(run_id=attempt.run_id, feature_version=FEATURE_VERSION, seconds=seconds)
+        kept = not features.replace_with_failure(connection, session, error, attempt=attempt.number, metadata=metadata)
         if kept:
-            _keep(connection, session.id, is_asked=is_asked)
+            _keep(connection, session, attempt, attempt.rule if error.transient else None)
         else:
-            states.set_failed(connection, session.id, error, retry_rule(settings))
+            states.set_failed(
+                connection,
+                session.id,
+                error,
+                attempt.rule,
+                measurements_total=len(session.measurements),
+                inputs_tried=attempt.inputs_tried,
+            )
         states.finish_attempt(
-            connection, session.id, number, outcome="failed", seconds=seconds, error=error, traceback=trace
+            connection, session.id, attempt.number, outcome="failed", seconds=seconds, error=error, traceback=trace
         )
         stored = features.stored_features(connection, session.id) if kept else None
     if stored is not None:
@@ -247,18 +280,43 @@ def _store_failure(
     return Outcome(session.id, False, False, summary, error.reason, error.message)
 
 
+def _keep(
+    connection: Connection,
+    session: Session,
+    attempt: Attempt,
+    retry: states.RetryRule | None,
+) -> None:
+    """Leave the row as it is; what nobody asked for is tried again where that may help."""
+    stored = features.stored_features(connection, session.id)
+    before = states.state_of(connection, session.id)
+    states.set_back(
+        connection,
+        session.id,
+        state="pending" if stored is None else featured_state(stored),
+        # what the row was computed from is not new when it comes back
+        inputs_tried=all_words(None if before is None else before.inputs_tried, attempt.inputs_tried),
+        retry=retry if attempt.is_again else None,
+    )
+    work.refresh(connection, [session.id])
+
+
 def _is_stale(connection: Connection, session: Session) -> bool:
     return stale_reason_of(connection, session.id, feature_version=FEATURE_VERSION) is not None
 
 
-def _poorer(stored: features.StoredFeatures, result: SessionFeatures) -> PoorerResult | None:
+def _why_kept(
+    stored: features.StoredFeatures, result: SessionFeatures, attempt: Attempt
+) -> PoorerResult | NothingNew | None:
     """Why a result may not replace a row, if so."""
-    if stored.num_usable <= result.num_usable:
-        return None
     missing = _missing([receiver for receiver in result.receivers if receiver.failure is not None])
-    return PoorerResult(
-        f"only {result.num_usable} receivers are usable, {stored.num_usable} are stored; {missing or 'others are gone'}"
-    )
+    if result.num_usable < stored.num_usable:
+        return PoorerResult(
+            f"only {result.num_usable} receivers are usable, {stored.num_usable} are stored; "
+            f"{missing or 'others are gone'}"
+        )
+    if attempt.is_again and result.num_usable == stored.num_usable and features.has_same_inputs(stored, result):
+        return NothingNew(f"the {stored.num_usable} receivers that are stored; {missing or 'no more are there'}")
+    return None
 
 
 def _missing(failed: list[ReceiverFeatures]) -> str | None:

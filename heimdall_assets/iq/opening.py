@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from heimdall_assets.errors import BadParameter, LocationRefused
+from heimdall_assets.errors import BadParameter, LocationRefused, RecordingError
 from heimdall_assets.iq import urls
 from heimdall_assets.iq.formats import find_format
 from heimdall_assets.iq.header import Hints
@@ -213,14 +213,37 @@ def open_location(location: str, settings: Settings, **hints: Unpack[Hints]) -> 
         As :func:`open_iq`.
     """
     checked = _checked(hints)
-    root, extra_roots = settings.resolved_iq_root, settings.iq_extra_roots
     limit = min(settings.max_object_bytes, checked.get("max_bytes") or settings.max_object_bytes)
     checked["max_bytes"] = limit
+    return IQFile(_located(location, settings, limit), checked)
+
+
+def identify(location: str, settings: Settings) -> tuple[int, str] | None:
+    """Size and etag of the object at an ``iq_data_location``; its content is not looked at.
+
+    Returns
+    -------
+    tuple of (int, str) or None
+        Bytes and etag, which changes when the object does; None where there is no object that may be read.
+    """
+    try:
+        source = _located(location, settings, None)
+    except RecordingError:
+        return None
+    try:
+        return source.size_bytes, source.etag
+    finally:
+        source.close()
+
+
+def _located(location: str, settings: Settings, max_bytes: int | None) -> ByteSource:
+    """The object at an ``iq_data_location``, below a root that is a store or a folder."""
+    root, extra_roots = settings.resolved_iq_root, settings.iq_extra_roots
     url = store_url(location, root, extra_roots)
     if url is not None:
-        return IQFile(open_source(url, limit), checked)
+        return open_source(url, max_bytes)
     path, roots = locate(location, root, extra_roots)
-    return IQFile(LocalFile(path, limit, roots), checked)
+    return LocalFile(path, max_bytes, roots)
 
 
 def _checked(hints: Hints) -> Hints:

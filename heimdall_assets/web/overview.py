@@ -12,7 +12,8 @@ from heimdall_assets.db import activity, network
 from heimdall_assets.db.coverage import FailureGroup, coverage_figures
 from heimdall_assets.db.heartbeats import PLANNER, seconds_since
 from heimdall_assets.db.recent import trouble_by_reason
-from heimdall_assets.db.states import database_time, is_small
+from heimdall_assets.db.states import database_time
+from heimdall_assets.db.suspects import is_small
 from heimdall_assets.records import FEATURE_VERSION
 from heimdall_assets.web import charts
 from heimdall_assets.web.charts import Band, Column

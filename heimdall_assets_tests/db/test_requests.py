@@ -389,3 +389,38 @@ def test_open_requests_are_listed_before_those_that_ended_the_newest_first(
     with transaction(engine) as connection:
         assert [request.request_id for request in recent(connection, 10)] == [third, first, second]
         assert [request.request_id for request in recent(connection, 1)] == [third]
+
+
+def test_some_stale_sessions_are_asked_for_at_a_time_and_those_whose_recomputation_failed_never(
+    engine: Engine, factory: SessionFactory, settings: Settings
+) -> None:
+    keys = factory.add_many(4)
+    for key in keys:
+        extract_session(engine, key, settings)
+    old = """
+        UPDATE heimdall.measurement_features
+        SET extraction_metadata = jsonb_set(extraction_metadata, '{feature_version}', '0') RETURNING 1"""
+    factory.rows(old)
+    with transaction(engine) as connection:
+        work.absorb_changes(connection, 9)
+    (factory.root / GOOD).rename(factory.root / "away")
+    extract_session(engine, keys[3], settings, stale=True)  # fails, and the features stay stale
+    (factory.root / "away").rename(factory.root / GOOD)
+
+    def ask(limit: int) -> int:
+        with transaction(engine) as connection:
+            return requests.ask_for_stale(connection, limit, feature_version=FEATURE_VERSION)
+
+    assert ask(0) == 0
+    assert ask(2) == 2
+    assert ask(2) == 0  # one at a time
+    with transaction(engine) as connection:
+        requests.take_in(connection, feature_version=FEATURE_VERSION)
+        found = requests.next_sessions(connection, 9, feature_version=FEATURE_VERSION)
+        assert [row.recording_session_id for row in found] == [keys[2], keys[1]]  # the newest first
+        assert all(row.stale for row in found)
+    for key in keys[1:3]:
+        assert extract_session(engine, key, settings, stale=True).computed
+    with transaction(engine) as connection:
+        requests.settle(connection, feature_version=FEATURE_VERSION)
+    assert ask(9) == 1

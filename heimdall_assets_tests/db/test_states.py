@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import sqlalchemy as sa
 
-from heimdall_assets.db import states, work
+from heimdall_assets.db import states, suspects, work
 from heimdall_assets.db.engine import autocommit, transaction
 from heimdall_assets.db.locks import session_lock
 from heimdall_assets.db.states import RetryRule
@@ -390,12 +390,12 @@ def test_ignored_sessions_are_out_until_they_are_brought_back_as_what_the_tables
 
 def test_a_database_is_small_until_its_statistics_say_otherwise(factory: SessionFactory, engine: Engine) -> None:
     with transaction(engine) as connection:
-        assert states.is_small(connection)
+        assert suspects.is_small(connection)
         connection.execute(
             sa.text(
                 "INSERT INTO heimdall.recording_sessions (status) SELECT 'recording' FROM generate_series(1, :count)"
             ),
-            {"count": states.SMALL_TABLE},
+            {"count": suspects.SMALL_TABLE},
         )
     with transaction(engine) as connection:
         connection.execute(sa.text("SELECT pg_stat_force_next_flush()"))
@@ -403,7 +403,7 @@ def test_a_database_is_small_until_its_statistics_say_otherwise(factory: Session
         connection.execute(sa.text("ANALYZE heimdall.recording_sessions"))
         connection.execute(sa.text("SELECT pg_stat_force_next_flush()"))
     with transaction(engine) as connection:
-        assert not states.is_small(connection)
+        assert not suspects.is_small(connection)
 
 
 def test_time_is_the_servers_and_goes_on_inside_a_transaction(engine: Engine) -> None:

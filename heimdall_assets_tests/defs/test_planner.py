@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from dagster import DagsterRunStatus
 
-from heimdall_assets.db import requests, states
+from heimdall_assets.db import requests, states, work
 from heimdall_assets.db.engine import transaction
 from heimdall_assets.db.locks import planner_lock, session_lock
 from heimdall_assets.db.progress import progress
 from heimdall_assets.defs.planner import Cursor, Plan, plan_tick, run_request
+from heimdall_assets.errors import TruncatedRecording
 from heimdall_assets.extraction import extract_session
 from heimdall_assets.planning import Batch
 from heimdall_assets_tests.factory import GOOD, MISSING, TRUNCATED
@@ -158,7 +159,7 @@ def test_since_bounds_the_search_of_a_large_database_only(
     dagster: Dagster, engine: Engine, factory: SessionFactory, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     factory.add_many(2)
-    monkeypatch.setattr("heimdall_assets.db.states.SMALL_TABLE", 0)
+    monkeypatch.setattr("heimdall_assets.db.suspects.SMALL_TABLE", 0)
     assert tick(dagster, engine, settings, since=datetime.now(UTC)).discovered == 0
     monkeypatch.undo()
     assert tick(dagster, engine, settings, since=datetime.now(UTC)).discovered == 2
@@ -182,6 +183,51 @@ def test_retries_go_as_lists_when_their_time_has_come_and_take_no_slot_from_heal
     retried = [key for batch in plan.batches if batch.lane == "retry" for key in batch.session_ids]
     assert sorted(retried) == sorted(failed)
     assert tick(dagster, engine, patient).batches == []
+
+
+def test_200_sessions_that_are_broken_for_good_delay_50_healthy_ones_by_no_tick(
+    dagster: Dagster, engine: Engine, factory: SessionFactory, settings: Settings
+) -> None:
+    small = limited(settings, batch_size=50, max_batches=1)
+    healthy = factory.add_many(50)
+    broken = factory.add_many(200, (TRUNCATED,), minutes=1000)  # the newest in the list
+    with transaction(engine) as connection:
+        states.discover(connection)
+        rule = states.RetryRule(5, 1.0, 1.0)
+        for key in broken:
+            states.begin_attempt(connection, key, run_id="run", feature_version=1)
+            assert states.set_failed(connection, key, TruncatedRecording("cut"), rule) == "quarantined"
+    (batch,) = tick(dagster, engine, small).batches
+    assert set(batch.session_ids) == set(healthy)
+    dagster.add_run(DagsterRunStatus.SUCCESS, tags={"heimdall/batch": batch.batch_id})
+    factory.rows("UPDATE heimdall.feature_states SET state = 'done' WHERE reserved_by IS NOT NULL RETURNING 1")
+    with transaction(engine) as connection:
+        work.release(connection, [batch.batch_id])
+    assert tick(dagster, engine, small, is_schedule=True).batches == []
+
+
+def test_a_partial_session_is_retried_beside_healthy_ones_when_its_time_has_come(
+    dagster: Dagster, engine: Engine, factory: SessionFactory, settings: Settings
+) -> None:
+    patient = limited(settings, retry_base_seconds=1000, retry_max_seconds=1000, batch_size=2, max_batches=1)
+    partial = factory.add((GOOD, MISSING))
+    extract_session(engine, partial, patient)
+    factory.add_many(2, minutes=100)
+    assert shapes(tick(dagster, engine, patient)) == [("fresh", True, 2)]
+    factory.rows(
+        "UPDATE heimdall.feature_states SET next_attempt_at = now() WHERE next_attempt_at IS NOT NULL RETURNING 1"
+    )
+    (batch,) = tick(dagster, engine, patient).batches
+    assert (batch.lane, batch.session_ids) == ("retry", (partial,))
+
+
+def test_nothing_is_planned_within_the_grace(
+    dagster: Dagster, engine: Engine, factory: SessionFactory, settings: Settings
+) -> None:
+    old = factory.add()
+    factory.add(minutes=1, updated_at=datetime.now(UTC))
+    (batch,) = tick(dagster, engine, settings.model_copy(update={"grace_seconds": 3600.0})).batches
+    assert batch.session_ids == (old,)
 
 
 def test_a_worker_that_died_leaves_a_session_that_is_planned_again(

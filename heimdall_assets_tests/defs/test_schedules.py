@@ -19,7 +19,7 @@ from heimdall_assets.defs.schedules import batch_feature_extraction_schedule
 from heimdall_assets.extraction import extract_session
 from heimdall_assets.settings import current_settings
 from heimdall_assets_tests.conftest import make_database
-from heimdall_assets_tests.factory import MISSING
+from heimdall_assets_tests.factory import GOOD, MISSING
 
 if TYPE_CHECKING:
     import pytest
@@ -194,3 +194,24 @@ def test_a_tick_on_a_database_that_was_never_upgraded_says_what_to_do(
     assert tick(dagster) == (
         f"wrong_database: the database {url.database} was never upgraded: run `heimdall db upgrade`"
     )
+
+
+def test_it_finds_recordings_that_were_replaced_and_asks_for_some_stale_sessions(
+    dagster: Dagster, engine: Engine, factory: SessionFactory, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_limits(monkeypatch, recompute_stale_per_tick=1)
+    replaced, *stale = factory.add_many(3)
+    for key in (replaced, *stale):
+        extract_session(engine, key, settings)
+    tick(dagster)
+    (factory.root / "other.npy").write_bytes((factory.root / GOOD).read_bytes())
+    factory.replace_file(replaced, "other.npy")
+    factory.rows(
+        "UPDATE heimdall.feature_states SET stale_reason = 'receiver_settings' "
+        "WHERE recording_session_id = ANY (:ids) RETURNING 1",
+        ids=stale,
+    )
+    (request,) = requests_of(dagster)
+    assert (request.tags[START], request.tags[END]) == (str(replaced), str(replaced))
+    asked = factory.rows("SELECT selection -> 'session_ids', requested_by FROM heimdall.feature_requests")
+    assert asked == [([str(stale[1])], "recompute_stale")]

@@ -2,10 +2,12 @@
 
 from alembic import context, op
 
+from heimdall_assets.db.migrations.concurrently import create_indexes
+
 revision = "0002"
 down_revision = "0001"
 
-# name, table, columns and condition. The window of a session starts at session_start or created_at (CONTRACT).
+# The window of a session starts at session_start or created_at (CONTRACT).
 INDEXES = (
     ("feature_sessions_completed", "recording_sessions", "(updated_at) WHERE status = 'completed'"),
     ("feature_sessions_completed_new", "recording_sessions", "(created_at) WHERE status = 'completed'"),
@@ -21,16 +23,8 @@ UNKNOWN = """-- This was printed without a look at the database.
 
 
 def upgrade() -> None:
-    """Create each index where it is missing; concurrently except on a hypertable, which refuses that."""
+    """Create each index where it is missing; that of the link where the table has it."""
     catalog = context.config.attributes.get("catalog")
-    has_link = catalog is None or catalog.has_session_link
-    hypertables = frozenset() if catalog is None else catalog.hypertables
-    broken = frozenset() if catalog is None else catalog.broken_indexes
-    with op.get_context().autocommit_block():
-        if catalog is None and context.is_offline_mode():
-            op.get_context().impl.static_output(UNKNOWN)
-        for name, table, definition in [*INDEXES, SESSION_LINK] if has_link else INDEXES:
-            how = "" if table in hypertables else "CONCURRENTLY "
-            if name in broken:
-                op.execute(f"DROP INDEX {how}heimdall.{name}")
-            op.execute(f"CREATE INDEX {how}IF NOT EXISTS {name} ON heimdall.{table} {definition}")
+    if catalog is None and context.is_offline_mode():
+        op.get_context().impl.static_output(UNKNOWN)
+    create_indexes([*INDEXES, SESSION_LINK] if catalog is None or catalog.has_session_link else INDEXES)

@@ -1,0 +1,49 @@
+"""Catching up: the ledger learns what is new, gone or changed since it last looked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from heimdall_assets.db import heartbeats, inputs, states, totals, work
+from heimdall_assets.db.suspects import is_small
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from sqlalchemy.engine import Connection
+
+CHANGES_PER_LOOK = 2000
+"""Of other code, that one look takes from the queue: about half a second's worth."""
+
+
+def catch_up(connection: Connection, *, since: datetime | None, is_full: bool) -> int:
+    """Bring feature_states up to date with the tables that other code writes; for the planner, under its lock.
+
+    Parameters
+    ----------
+    connection : Connection
+        In the planner's transaction.
+    since : datetime or None
+        Look for sessions that Heimdall touched after this; None: at all of them. In a small database always at all:
+        then sessions whose time stamps lie in the past need not wait for a full comparison.
+    is_full : bool
+        Compare all sessions with all states, both ways; what is found between two such comparisons is found by time
+        stamps and by the queue of changes.
+
+    Returns
+    -------
+    int
+        Number of sessions that were new.
+    """
+    if is_full:
+        # Before the look, not after: what is committed meanwhile is younger.
+        heartbeats.beat(connection, heartbeats.DISCOVERY)
+    since = None if is_full or is_small(connection) else since
+    found = states.discover(connection, since=since)
+    states.forget_gone(connection, since=since)
+    work.absorb_changes(connection, CHANGES_PER_LOOK)
+    if is_full:
+        work.absorb(connection)
+    inputs.absorb_late(connection)
+    totals.compact(connection)
+    return found

@@ -1,0 +1,82 @@
+"""What lies at the measurements' locations, in words that can be compared; see :mod:`heimdall_assets.db.inputs`."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from heimdall_assets.db import inputs, work
+from heimdall_assets.db.engine import transaction
+from heimdall_assets.iq import identify
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from uuid import UUID
+
+    from sqlalchemy.engine import Engine
+
+    from heimdall_assets.records import Session
+    from heimdall_assets.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+THREADS = 8
+"""A store that answers slowly is asked about several sessions at a time."""
+WORD_LENGTH = 12
+"""Hexadecimal digits of an object's word: two objects of one session never share one."""
+
+
+def words_of(locations: Iterable[tuple[UUID, str]], settings: Settings) -> str:
+    """A word for every object that is there, in order; an object that is missing, or out of reach, has none."""
+    words = []
+    for measurement_id, location in locations:
+        identity = identify(location, settings)
+        if identity is not None:
+            text = "\n".join(map(str, (measurement_id, location, *identity)))
+            words.append(hashlib.sha256(text.encode()).hexdigest()[:WORD_LENGTH])
+    return " ".join(sorted(words))
+
+
+def inputs_of(session: Session, settings: Settings) -> str:
+    """The words of a session's inputs, before they are read: what is replaced meanwhile is found to be new later."""
+    return words_of(((m.id, m.iq_data_location or "") for m in session.measurements), settings)
+
+
+def all_words(before: str | None, now: str) -> str:
+    """The words of what was tried before and of what was tried now."""
+    return " ".join(sorted({*(before or "").split(), *now.split()}))
+
+
+def check_inputs(engine: Engine, settings: Settings) -> list[UUID]:
+    """Look at the recordings of the next sessions on the round, and let those wait again that have other ones.
+
+    No transaction is open while the store is asked.
+
+    Returns
+    -------
+    list of UUID
+        The sessions that wait again.
+    """
+    if not settings.input_checks_per_tick:
+        return []
+    with transaction(engine) as connection:
+        tried = inputs.next_to_check(connection, settings.input_checks_per_tick)
+    with ThreadPoolExecutor(THREADS, thread_name_prefix="inputs") as pool:
+        found = list(pool.map(lambda item: words_of(item.locations, settings), tried))
+    unknown: dict[UUID, str] = {}
+    renewed: dict[UUID, str] = {}
+    for item, words in zip(tried, found, strict=True):
+        if item.inputs_tried is None:
+            unknown[item.session_id] = words
+        elif set(words.split()) - set(item.inputs_tried.split()):
+            renewed[item.session_id] = item.why
+    with transaction(engine) as connection:
+        inputs.note(connection, unknown)
+        again = inputs.renew(connection, renewed)
+    with transaction(engine) as connection:  # their numbers of measurements, and those that had none at all
+        work.refresh(connection, [item.session_id for item in tried])
+    if again:
+        logger.info("%d sessions have other recordings than those that were tried: they wait again", len(again))
+    return again
