@@ -126,6 +126,18 @@ class Settings(BaseSettings):
         le=MOST_LOCK_TIMEOUT_S,
         description="How long a run waits for a session that another run is working on",
     )
+    partition_window: int = Field(
+        default=80_000,
+        ge=1,
+        description="Sessions with features that keep a partition in Dagster, the newest; "
+        "PostgreSQL knows the others as before",
+    )
+    retention_days: int = Field(
+        default=30,
+        ge=1,
+        le=3650,
+        description="Days after which Dagster forgets an ended run that nothing shown depends on",
+    )
     admin_token: SecretStr | None = Field(default=None, description="Bearer token of the admin HTTP API")
     s3_endpoint_url: str | None = Field(default=None, description="Endpoint of an S3-compatible store")
     celery_broker_url: SecretStr | None = Field(

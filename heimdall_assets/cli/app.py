@@ -6,7 +6,18 @@ import sys
 
 import typer
 
-from heimdall_assets.cli import backfill, coverage, database, demo, features, plots, receivers, recordings, running
+from heimdall_assets.cli import (
+    backfill,
+    coverage,
+    database,
+    demo,
+    features,
+    plots,
+    receivers,
+    reconcile,
+    recordings,
+    running,
+)
 from heimdall_assets.cli.console import EXIT_USAGE, err
 
 app = typer.Typer(
@@ -40,6 +51,7 @@ app.command("stats")(coverage.stats)
 app.command("failures")(coverage.failures)
 app.command("backfill")(backfill.backfill)
 app.command("ignore")(backfill.ignore)
+app.command("reconcile")(reconcile.reconcile)
 app.command("settings")(running.settings)
 receivers_app.command("list")(receivers.show_all)
 receivers_app.command("set")(receivers.set_one)

@@ -76,7 +76,7 @@ def backfill(
                 return
             with transaction(engine) as connection:
                 request_id = requests.submit(connection, selection, requested_by=f"cli {getpass.getuser()}")
-                is_alive = _is_daemon_alive(connection)
+                is_alive = is_daemon_alive(connection)
             if not is_alive and not run:
                 err.print("no daemon is alive: the request waits until `heimdall up` or a dagster-daemon runs")
             with _daemon_if(settings, needed=run and not is_alive) as processes:
@@ -120,7 +120,8 @@ def _moment(option: str, text: str | None) -> str | None:
     return None if text is None else moment(option, text).isoformat()
 
 
-def _is_daemon_alive(connection: Any) -> bool:
+def is_daemon_alive(connection: Any) -> bool:
+    """True if a planner was at work a moment ago: then what is asked for will be carried out."""
     silence_s = heartbeats.seconds_since(connection, heartbeats.PLANNER)
     return silence_s is not None and silence_s < DAEMON_SILENCE_S
 

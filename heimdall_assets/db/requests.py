@@ -121,7 +121,7 @@ def take_in(connection: Connection, *, feature_version: int) -> int:
     """
     waiting = connection.execute(
         sa.select(requests.c.id, requests.c.selection)
-        .where(requests.c.status == "queued", requests.c.finished_at.is_(None))
+        .where(requests.c.kind == "extract", requests.c.status == "queued", requests.c.finished_at.is_(None))
         .order_by(requests.c.created_at)
     ).all()
     for request_id, values in waiting:
@@ -173,7 +173,7 @@ _VANISHED = """
 
 _FINISH = """
     UPDATE heimdall.feature_requests r SET status = 'done', finished_at = clock_timestamp()
-    WHERE r.finished_at IS NULL AND r.status = 'running'
+    WHERE r.kind = 'extract' AND r.finished_at IS NULL AND r.status = 'running'
       AND NOT EXISTS (SELECT 1 FROM heimdall.feature_request_sessions a
                       WHERE a.request_id = r.id AND a.outcome IS NULL)
     RETURNING r.id, r.total_found,

@@ -215,6 +215,7 @@ def set_featured(
         reason=reason,
         message=message,
         next_attempt_at=None,
+        reported_at=None,
     )
 
 
@@ -309,11 +310,17 @@ def ignore(connection: Connection, session_ids: Collection[UUID], *, undo: bool 
 def forget(connection: Connection, session_id: UUID) -> None:
     """Drop the state of a session that was deleted or is not completed any more, or it would be planned for ever.
 
-    Completed again, it is discovered again; one that somebody took out of the work list stays out.
+    Completed again, it is discovered again; one that somebody took out of the work list stays out. That Dagster has
+    a partition of it is remembered: reconciliation takes it away.
     """
-    connection.execute(
-        sa.delete(states).where(states.c.recording_session_id == session_id, states.c.state != "ignored")
-    )
+    query = """
+        WITH forgotten AS (
+            DELETE FROM heimdall.feature_states WHERE recording_session_id = :id AND state <> 'ignored'
+            RETURNING recording_session_id, registered_at)
+        INSERT INTO heimdall.feature_vanished_partitions (recording_session_id)
+        SELECT recording_session_id FROM forgotten WHERE registered_at IS NOT NULL
+        ON CONFLICT DO NOTHING"""
+    connection.execute(sa.text(query), {"id": session_id})
 
 
 def recover_lost(connection: Connection, rule: RetryRule) -> list[UUID]:

@@ -85,7 +85,8 @@ def absorb(connection: Connection, session_ids: Collection[UUID] | None = None) 
         SET state = c.state, measurements_total = c.measurements_total,
             measurements_with_features = c.measurements_with_features, feature_version = c.feature_version,
             stale_reason = c.stale_reason,
-            attempts = 0, next_attempt_at = NULL, reason = NULL, message = NULL, updated_at = clock_timestamp()
+            attempts = 0, next_attempt_at = NULL, reason = NULL, message = NULL, reported_at = NULL,
+            updated_at = clock_timestamp()
         FROM ({classified(connection, "wanted")}) c
         WHERE fs.recording_session_id = c.id
           -- looked at again: a worker may have begun since
@@ -106,11 +107,11 @@ def reserve(connection: Connection, batch_id: str, session_ids: Collection[UUID]
 
 
 def set_registered(connection: Connection, session_ids: Collection[UUID]) -> None:
-    """Remember that these partition keys were given to Dagster."""
+    """Remember that these partition keys were given to Dagster; a retired one is back."""
     connection.execute(
         sa.update(states)
         .where(states.c.recording_session_id.in_(session_ids))
-        .values(registered_at=sa.func.clock_timestamp())
+        .values(registered_at=sa.func.clock_timestamp(), retired_at=None)
     )
 
 

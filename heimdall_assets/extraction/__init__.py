@@ -1,7 +1,7 @@
 """One session: fetch, compute, store. The only place where dsp, iq and db meet."""
 
 from heimdall_assets.extraction.compute import compute_session
-from heimdall_assets.extraction.outcome import Outcome, featured_state
+from heimdall_assets.extraction.outcome import Outcome, featured_state, summary_of
 from heimdall_assets.extraction.session import extract_session, retry_rule
 
-__all__ = ["Outcome", "compute_session", "extract_session", "featured_state", "retry_rule"]
+__all__ = ["Outcome", "compute_session", "extract_session", "featured_state", "retry_rule", "summary_of"]
