@@ -30,7 +30,7 @@ hypothesis_settings.register_profile("heimdall", deadline=None)
 hypothesis_settings.load_profile("heimdall")
 
 
-SLOWEST_FIRST = ("test_pipeline", "test_running", "test_demo")
+SLOWEST_FIRST = ("test_pipeline", "test_recovery", "test_running", "test_demo")
 """Files that wait for real daemons: begun first, so that no worker is left alone with one at the end."""
 
 
