@@ -15,8 +15,9 @@ from heimdall_assets.defs.events import FEATURES_KEY
 
 logger = logging.getLogger(__name__)
 
-START_GRACE = timedelta(seconds=120)
-"""A run that is on its way to its lock for longer than this has lost its process before it got there."""
+START_GRACE = timedelta(seconds=180)
+"""A run that is on its way to its lock for longer than this has lost its process before it got there; as long as
+start_timeout_seconds in dagster.yaml, for instances that have no monitoring of their own."""
 
 _ON_THE_WAY = (DagsterRunStatus.NOT_STARTED, DagsterRunStatus.STARTING)
 _UNDER_WAY = (DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING)
