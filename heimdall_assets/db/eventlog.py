@@ -2,8 +2,8 @@
 
 Dagster keeps every event for ever, and has no call that deletes events of a partition in PostgreSQL
 (``wipe_asset_partitions`` is not implemented there), nor any for events without a run. The statements here read its
-tables ``event_logs`` and ``dynamic_partitions``, as dagster-postgres 0.29 makes them, and delete from the first and
-from ``asset_event_tags``, which belongs to it.
+tables ``event_logs`` and ``dynamic_partitions``, as dagster-postgres 0.29 makes them, and delete from both and from
+``asset_event_tags``, which belongs to the first.
 
 An event is *needed* while it is what the UI shows of an asset or of a partition: the last materialization; and the
 last sign that one was planned, which is what makes a failed partition red.
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
     from sqlalchemy.engine import Connection
 
@@ -37,6 +37,25 @@ _NEEDED = f"""
         AND NOT EXISTS (SELECT 1 FROM event_logs n
                         WHERE n.asset_key = e.asset_key AND n.partition = e.partition AND n.id > e.id
                           AND n.dagster_event_type IN ('{_MATERIALIZATION}', e.dagster_event_type) AND {{0}}))"""
+
+
+def delete_keys(connection: Connection, keys: Sequence[str], *, partitions: str) -> None:
+    """Delete keys of dynamic partitions: what Dagster's own call does for one, for many.
+
+    Parameters
+    ----------
+    connection : Connection
+        Dagster's database, whichever driver it uses.
+    keys : sequence of str
+        Those that are not there are left out.
+    partitions : str
+        Name of the dynamic partitions.
+    """
+    query = sa.text("DELETE FROM dynamic_partitions WHERE partitions_def_name = :partitions AND partition IN :keys")
+    if keys:
+        connection.execute(
+            query.bindparams(sa.bindparam("keys", expanding=True)), {"partitions": partitions, "keys": list(keys)}
+        )
 
 
 def unneeded_runs(connection: Connection, run_ids: Collection[str], *, partitions: str) -> list[str]:

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from dagster import DagsterInstance
+from dagster._core.storage.event_log import SqlEventLogStorage
 from dagster._core.storage.partition_status_cache import AssetPartitionStatus
 from sqlalchemy.engine import Engine
 
-from heimdall_assets.db import features, partitions, states, work
+from heimdall_assets.db import eventlog, features, partitions, states, work
 from heimdall_assets.db.engine import transaction
 from heimdall_assets.db.locks import planner_turn
 from heimdall_assets.defs.events import FEATURES_KEY, materialization
@@ -55,8 +56,9 @@ def reconcile(instance: DagsterInstance, engine: Engine, settings: Settings) -> 
         states.discover(connection)
         work.absorb(connection)
     removed = _remove_vanished(instance, engine)
-    removed += _compare(instance, engine)
     retired = _retire(instance, engine, settings.partition_window)
+    # After the set of keys has changed: what Dagster keeps of it is computed anew here, not for the first who looks.
+    removed += _compare(instance, engine)
     reported = 0
     while count := report(instance, engine, settings, limit=CHUNK):
         reported += count
@@ -149,9 +151,17 @@ def _retire(instance: DagsterInstance, engine: Engine, window: int) -> int:
 
 
 def _delete(instance: DagsterInstance, keys: Iterable[str]) -> None:
-    """One call a key: there is none for many. Pages are computed anew when they are looked at, not by each call."""
-    for key in keys:
-        instance.delete_dynamic_partition(KEYS, key)
+    """Remove keys in one statement; ``instance.delete_dynamic_partition`` takes ten milliseconds for each.
+
+    Dagster computes what it shows of the set of keys anew when somebody looks, not when the set changes.
+    """
+    storage = instance.event_log_storage
+    if not isinstance(storage, SqlEventLogStorage):
+        for key in keys:
+            instance.delete_dynamic_partition(KEYS, key)
+        return
+    with storage.index_connection() as connection:
+        eventlog.delete_keys(connection, list(keys), partitions=KEYS)
 
 
 def _sessions(keys: Iterable[str]) -> dict[UUID, str]:

@@ -6,6 +6,7 @@ import uuid
 from typing import TYPE_CHECKING
 
 from dagster import DagsterRunStatus, SensorResult, build_sensor_context
+from dagster._core.storage.event_log import SqlEventLogStorage
 
 from heimdall_assets.cli.coverage import session_document
 from heimdall_assets.db import coverage, partitions, reconciliations, requests, states, work
@@ -268,6 +269,19 @@ def test_a_key_that_a_crash_left_of_a_retired_session_is_removed(
     assert keys_of(dagster) == set(texts(ids))
     assert reconcile(dagster.instance, engine, windowed(settings, 1)) == Reconciled(0, 1, 0)
     assert keys_of(dagster) == {str(ids[1])}
+
+
+def test_one_statement_removes_keys_as_dagsters_own_call_does_one_by_one(
+    dagster: Dagster, engine: Engine, factory: SessionFactory, settings: Settings
+) -> None:
+    ids = factory.add_many(3)
+    run_all(dagster, engine, settings)
+    assert isinstance(dagster.instance.event_log_storage, SqlEventLogStorage)  # else it is the slow way that is tried
+    dagster.instance.add_dynamic_partitions("other_partitions", texts(ids))
+    assert dagster.colours(texts(ids)) == ["MATERIALIZED"] * 3  # Dagster has looked, and keeps what it saw
+    assert reconcile(dagster.instance, engine, windowed(settings, 1)).retired == 2
+    assert dagster.instance.get_dynamic_partitions("other_partitions") == texts(ids)
+    assert dagster.colours(texts(ids)) == [None, None, "MATERIALIZED"]
 
 
 def test_what_is_planned_is_not_retired(
