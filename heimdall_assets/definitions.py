@@ -12,12 +12,20 @@ from heimdall_assets.defs.jobs import (
 from heimdall_assets.defs.resources import Heimdall
 from heimdall_assets.defs.schedules import batch_feature_extraction_schedule
 from heimdall_assets.defs.sensors import unfeatured_sessions_sensor
+from heimdall_assets.defs.upkeep import reconcile_partitions, reconcile_schedule, retention, retention_schedule
 
 defs = Definitions(
     assets=[recording_sessions, measurements, measurement_features, feature_coverage],
-    jobs=[extract_features, extract_sessions, batch_feature_extraction, backfill_all_features],
+    jobs=[
+        extract_features,
+        extract_sessions,
+        batch_feature_extraction,
+        backfill_all_features,
+        reconcile_partitions,
+        retention,
+    ],
     sensors=[unfeatured_sessions_sensor],
-    schedules=[batch_feature_extraction_schedule],
+    schedules=[batch_feature_extraction_schedule, reconcile_schedule, retention_schedule],
     resources={"heimdall": Heimdall()},
     # A run is one step that has threads of its own: a second process would only add seconds to its start.
     executor=in_process_executor,

@@ -175,6 +175,18 @@ class Settings(BaseSettings):
         le=MOST_LOCK_TIMEOUT_S,
         description="How long a run waits for a session that another run is working on",
     )
+    partition_window: int = Field(
+        default=80_000,
+        ge=1,
+        description="Sessions with features that keep a partition in Dagster, the newest; "
+        "PostgreSQL knows the others as before",
+    )
+    retention_days: int = Field(
+        default=30,
+        ge=1,
+        le=3650,
+        description="Days after which Dagster forgets an ended run that nothing shown depends on",
+    )
     admin_token: SecretStr | None = Field(default=None, description="Bearer token of the admin HTTP API")
     oidc_issuer_url: HttpURL | None = Field(
         default=None, description="Identity provider (OpenID Connect, such as a Keycloak realm) whose tokens admit too"

@@ -30,7 +30,14 @@ hypothesis_settings.register_profile("heimdall", deadline=None)
 hypothesis_settings.load_profile("heimdall")
 
 
-SLOWEST_FIRST = ("test_requests_pipeline", "test_pipeline", "test_rehearsal", "test_running", "test_demo")
+SLOWEST_FIRST = (
+    "test_requests_pipeline",
+    "test_pipeline",
+    "test_recovery",
+    "test_rehearsal",
+    "test_running",
+    "test_demo",
+)
 """Files that wait for real daemons: begun first, so that no worker is left alone with one at the end."""
 
 

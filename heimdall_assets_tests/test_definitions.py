@@ -40,7 +40,14 @@ def test_the_assets_are_those_of_the_contract() -> None:
 
 def test_the_jobs_are_those_of_the_contract() -> None:
     names = {job.name for job in defs.resolve_all_job_defs() if not job.name.startswith("__")}
-    assert names == {"extract_features", "extract_sessions", "batch_feature_extraction", "backfill_all_features"}
+    assert names == {
+        "extract_features",
+        "extract_sessions",
+        "batch_feature_extraction",
+        "backfill_all_features",
+        "reconcile_partitions",
+        "retention",
+    }
     assert all(defs.resolve_job_def(name).description for name in names)
 
 
@@ -95,23 +102,36 @@ def test_the_features_description_lists_every_feature_with_its_unit() -> None:
         assert f"| {feature.name} | {feature.unit or '-'} |" in description
 
 
-def test_the_sensor_is_on_by_default_every_10_seconds_and_launches_both_jobs() -> None:
+def test_the_sensor_is_on_by_default_every_10_seconds_and_launches_all_that_is_asked_for() -> None:
     (sensor,) = defs.sensors or ()
     assert sensor.name == "unfeatured_sessions_sensor"
     assert sensor.minimum_interval_seconds == 10
     assert sensor.default_status == DefaultSensorStatus.RUNNING
-    assert {job.name for job in sensor.jobs} == {"extract_features", "extract_sessions"}
+    assert {job.name for job in sensor.jobs} == {"extract_features", "extract_sessions", "reconcile_partitions"}
     assert sensor.description
 
 
 def test_the_schedule_is_on_by_default_every_five_minutes_utc() -> None:
-    (schedule,) = defs.schedules or ()
+    schedule, *daily = defs.schedules or ()
     assert isinstance(schedule, ScheduleDefinition)
     assert schedule.name == "batch_feature_extraction_schedule"
     assert (schedule.cron_schedule, schedule.execution_timezone) == ("*/5 * * * *", "UTC")
     assert schedule.default_status == DefaultScheduleStatus.RUNNING
     assert schedule.job_name == "extract_features"
     assert schedule.description
+    assert [(each.name, each.job_name) for each in daily if isinstance(each, ScheduleDefinition)] == [
+        ("reconcile_schedule", "reconcile_partitions"),
+        ("retention_schedule", "retention"),
+    ]
+
+
+@pytest.mark.parametrize("name", ["reconcile_schedule", "retention_schedule"])
+def test_the_daily_schedules_are_on_by_default_and_their_runs_leave_the_fresh_slot_alone(name: str) -> None:
+    schedule = defs.resolve_schedule_def(name)
+    assert schedule.default_status == DefaultScheduleStatus.RUNNING
+    assert schedule.execution_timezone == "UTC"
+    assert str(schedule.cron_schedule).endswith("3 * * *")
+    assert defs.resolve_job_def(schedule.job_name).tags["heimdall/slot"] == "shared"
 
 
 def test_a_backfill_makes_runs_of_the_batch_size() -> None:

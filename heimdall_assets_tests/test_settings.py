@@ -49,6 +49,8 @@ VALUES: dict[str, tuple[str, object]] = {
     "retry_base_seconds": ("0.5", 0.5),
     "retry_max_seconds": ("31536000", 31_536_000.0),
     "reservation_seconds": ("1", 1.0),
+    "partition_window": ("500", 500),
+    "retention_days": ("7", 7),
     "lock_timeout_seconds": ("2000000", 2_000_000.0),
     "admin_token": ("word", SecretStr("word")),
     "oidc_issuer_url": ("https://id.example/realms/heimdall", "https://id.example/realms/heimdall"),

@@ -95,7 +95,7 @@ def backfill(
                         out.print(f"{planned} sessions", markup=False)
                     return
                 request_id = requests.submit(connection, selection, requested_by=f"cli {getpass.getuser()}")
-                is_alive = _is_daemon_alive(connection)
+                is_alive = is_daemon_alive(connection)
             if not is_alive and not run:
                 err.print("no daemon is alive: the request waits until `heimdall up` or a dagster-daemon runs")
             if run or wait:
@@ -162,7 +162,8 @@ def _time(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
-def _is_daemon_alive(connection: Connection) -> bool:
+def is_daemon_alive(connection: Connection) -> bool:
+    """True if a planner was at work a moment ago: then what is asked for will be carried out."""
     silence_s = heartbeats.seconds_since(connection, heartbeats.PLANNER)
     return silence_s is not None and silence_s < DAEMON_SILENCE_S
 
@@ -206,7 +207,7 @@ def _follow(
 
 def _has_daemon(engine: Engine) -> bool:
     with transaction(engine) as connection:
-        return _is_daemon_alive(connection)
+        return is_daemon_alive(connection)
 
 
 def _await_reports(engine: Engine, stopped: threading.Event) -> None:

@@ -115,6 +115,14 @@ def planner_lock(engine: Engine) -> Iterator[Connection | None]:
         yield connection if taken else None
 
 
+@contextmanager
+def planner_turn(engine: Engine) -> Iterator[Connection]:
+    """Hold the planner's lock for a transaction, waiting for whoever is planning; for what must be short."""
+    with translated(), engine.begin() as connection:
+        connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": PLANNER_KEY})
+        yield connection
+
+
 def keep_settings(connection: Connection) -> None:
     """Let no setting of a receiver change until the transaction ends; for those that compare features with them.
 

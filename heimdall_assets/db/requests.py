@@ -152,7 +152,7 @@ def take_in(connection: Connection, *, feature_version: int) -> int:
     """
     waiting = connection.execute(
         sa.select(requests.c.id, requests.c.selection)
-        .where(requests.c.status == "queued", requests.c.finished_at.is_(None))
+        .where(requests.c.kind == "extract", requests.c.status == "queued", requests.c.finished_at.is_(None))
         .order_by(requests.c.created_at)
     ).all()
     for request_id, values in waiting:
@@ -218,7 +218,7 @@ _VANISHED = """
 _FINISH = f"""
     UPDATE heimdall.feature_requests r
     SET status = CASE r.status WHEN 'running' THEN 'done' ELSE r.status END, finished_at = clock_timestamp()
-    WHERE r.finished_at IS NULL
+    WHERE r.kind = 'extract' AND r.finished_at IS NULL
       AND CASE r.status
           WHEN 'running' THEN
               NOT EXISTS (SELECT 1 FROM heimdall.feature_request_sessions a

@@ -218,6 +218,7 @@ def set_featured(
         reason=reason,
         message=message,
         **_next_attempt(connection, session_id, retry),
+        reported_at=None,
     )
 
 
@@ -349,11 +350,17 @@ def ignore(connection: Connection, session_ids: Collection[UUID], *, undo: bool 
 def forget(connection: Connection, session_id: UUID) -> None:
     """Drop the state of a session that was deleted or is not completed any more, or it would be planned for ever.
 
-    Completed again, it is discovered again; one that somebody took out of the work list stays out.
+    Completed again, it is discovered again; one that somebody took out of the work list stays out. That Dagster has
+    a partition of it is remembered: reconciliation takes it away.
     """
-    connection.execute(
-        sa.delete(states).where(states.c.recording_session_id == session_id, states.c.state != "ignored")
-    )
+    query = """
+        WITH forgotten AS (
+            DELETE FROM heimdall.feature_states WHERE recording_session_id = :id AND state <> 'ignored'
+            RETURNING recording_session_id, registered_at)
+        INSERT INTO heimdall.feature_vanished_partitions (recording_session_id)
+        SELECT recording_session_id FROM forgotten WHERE registered_at IS NOT NULL
+        ON CONFLICT DO NOTHING"""
+    connection.execute(sa.text(query), {"id": session_id})
 
 
 def forget_gone(connection: Connection, *, since: datetime | None = None) -> int:
@@ -377,11 +384,18 @@ def forget_gone(connection: Connection, *, since: datetime | None = None) -> int
             UNION ALL SELECT c.recording_session_id FROM heimdall.feature_changes c)""".strip()
     )
     query = f"""
-        DELETE FROM heimdall.feature_states fs
-        WHERE fs.state NOT IN ('running', 'ignored') AND {among}
-          AND NOT EXISTS (SELECT 1 FROM heimdall.recording_sessions s
-                          WHERE s.id = fs.recording_session_id AND s.status = 'completed')"""
-    return connection.execute(sa.text(query), {} if since is None else {"since": since}).rowcount
+        WITH forgotten AS (
+            DELETE FROM heimdall.feature_states fs
+            WHERE fs.state NOT IN ('running', 'ignored') AND {among}
+              AND NOT EXISTS (SELECT 1 FROM heimdall.recording_sessions s
+                              WHERE s.id = fs.recording_session_id AND s.status = 'completed')
+            RETURNING fs.recording_session_id, fs.registered_at),
+        remembered AS (
+            INSERT INTO heimdall.feature_vanished_partitions (recording_session_id)
+            SELECT recording_session_id FROM forgotten WHERE registered_at IS NOT NULL
+            ON CONFLICT DO NOTHING)
+        SELECT count(*) FROM forgotten"""
+    return int(connection.scalar(sa.text(query), {} if since is None else {"since": since}) or 0)
 
 
 def recover_lost(connection: Connection, rule: RetryRule) -> list[UUID]:

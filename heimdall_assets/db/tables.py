@@ -125,6 +125,8 @@ feature_states = sa.Table(
     sa.Column("reserved_by", sa.Text),  # the batch that it is planned in
     sa.Column("reserved_at", _timestamp),
     sa.Column("registered_at", _timestamp),  # when its partition key was given to Dagster
+    sa.Column("reported_at", _timestamp),  # when Dagster was told of the features that are stored; null: not yet
+    sa.Column("retired_at", _timestamp),  # when its key was taken from Dagster, since newer ones fill the window
     sa.Column("updated_at", _timestamp, nullable=False, server_default=sa.func.now()),
 )
 
@@ -146,6 +148,13 @@ feature_changes = sa.Table(
     sa.Column("id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
     sa.Column("recording_session_id", UUID, nullable=False),  # whose row of measurement_features other code touched
     sa.Column("noticed_at", _timestamp, nullable=False, server_default=sa.func.clock_timestamp()),
+)
+
+feature_vanished_partitions = sa.Table(
+    "feature_vanished_partitions",
+    metadata,
+    sa.Column("recording_session_id", UUID, primary_key=True),
+    sa.Column("vanished_at", _timestamp, nullable=False, server_default=sa.func.clock_timestamp()),
 )
 
 receiver_settings = sa.Table(
@@ -194,6 +203,7 @@ feature_requests = sa.Table(
     "feature_requests",
     metadata,
     sa.Column("id", UUID, primary_key=True, server_default=sa.text("gen_random_uuid()")),
+    sa.Column("kind", sa.Text, nullable=False, server_default="extract"),  # extract, reconcile
     sa.Column("selection", JSONB, nullable=False),
     sa.Column("status", sa.Text, nullable=False, server_default="queued"),  # queued, running, done, cancelled
     sa.Column("requested_by", sa.Text, nullable=False),

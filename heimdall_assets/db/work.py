@@ -179,6 +179,7 @@ def _set_as_is(connection: Connection, found: str, parameters: dict[str, Any]) -
             reason = CASE WHEN {_IS_SAME} THEN fs.reason END, message = CASE WHEN {_IS_SAME} THEN fs.message END,
             first_seen_completed_at = CASE WHEN c.state = 'pending' AND fs.state <> 'pending' THEN clock_timestamp()
                                            ELSE fs.first_seen_completed_at END,
+            reported_at = CASE WHEN {_IS_SAME} THEN fs.reported_at END,
             updated_at = clock_timestamp()
         FROM ({classified(connection, "wanted")}) c
         WHERE fs.recording_session_id = c.id
@@ -201,11 +202,11 @@ def reserve(connection: Connection, batch_id: str, session_ids: Collection[UUID]
 
 
 def set_registered(connection: Connection, session_ids: Collection[UUID]) -> None:
-    """Remember that these partition keys were given to Dagster."""
+    """Remember that these partition keys were given to Dagster; a retired one is back."""
     connection.execute(
         sa.update(states)
         .where(states.c.recording_session_id.in_(session_ids))
-        .values(registered_at=sa.func.clock_timestamp())
+        .values(registered_at=sa.func.clock_timestamp(), retired_at=None)
     )
 
 

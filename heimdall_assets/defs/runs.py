@@ -1,15 +1,26 @@
 """Finding runs whose process is dead: by the lock that a live run holds."""
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
+from datetime import timedelta
 
-from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
+from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
+from dagster._core.definitions.assets.job.asset_job import IMPLICIT_ASSET_JOB_NAME
 from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 from sqlalchemy.engine import Connection
 
 from heimdall_assets.db.locks import live_runs
+from heimdall_assets.db.states import database_time
+from heimdall_assets.defs.events import FEATURES_KEY
 
 logger = logging.getLogger(__name__)
+
+START_GRACE = timedelta(seconds=180)
+"""A run that is on its way to its lock for longer than this has lost its process before it got there; as long as
+start_timeout_seconds in dagster.yaml, for instances that have no monitoring of their own."""
+
+_ON_THE_WAY = (DagsterRunStatus.NOT_STARTED, DagsterRunStatus.STARTING)
+_UNDER_WAY = (DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING)
 
 
 def has_open_runs(instance: DagsterInstance, job_names: Collection[str]) -> bool:
@@ -22,10 +33,15 @@ def has_open_runs(instance: DagsterInstance, job_names: Collection[str]) -> bool
 def fail_dead_runs(
     instance: DagsterInstance, connection: Connection, job_names: Collection[str], suspects: Collection[str]
 ) -> tuple[str, ...]:
-    """Fail started runs whose lock was free at the last look and is free now.
+    """End runs whose lock was free at the last look and is free now, and those that never came to take theirs.
 
     The default launcher has no health check: a run whose process and code server died together would stay started
-    for ever, and its partitions in progress. Two looks, since a run takes its lock a moment after it has started.
+    for ever, and its partitions in progress. A worker on another machine may die unseen as well; a restart of the
+    whole machine ends them all. The database sees each of these, since the lock goes with the connection. Two looks,
+    since a run takes its lock a moment after it has started.
+
+    Of a run that was killed before it had a lock only the time tells: it is failed after ``START_GRACE``, whether or
+    not Dagster's own monitoring is on.
 
     Parameters
     ----------
@@ -34,26 +50,49 @@ def fail_dead_runs(
     connection : Connection
         Heimdall's database, which holds the locks.
     job_names : collection of str
-        Jobs whose runs take a lock.
+        Jobs whose runs take a lock. So do runs that materialize ``measurement_features`` from the UI, whose job has
+        no name of its own.
     suspects : collection of str
         What the last look returned.
 
     Returns
     -------
     tuple of str
-        Runs whose lock is free at this look and that were not failed yet.
+        Runs whose lock is free at this look and that were not ended yet.
     """
-    started = [
-        run
-        for job_name in job_names
-        for run in instance.get_runs(RunsFilter(job_name=job_name, statuses=[DagsterRunStatus.STARTED]))
-    ]
-    if not started:
+    _fail_those_that_never_came(instance, connection, job_names)
+    under_way = list(_ours(instance, job_names, _UNDER_WAY))
+    if not under_way:
         return ()
-    alive = live_runs(connection, [run.run_id for run in started])
-    lockless = [run for run in started if run.run_id not in alive]
+    alive = live_runs(connection, [run.run_id for run in under_way])
+    lockless = [run for run in under_way if run.run_id not in alive]
     for run in lockless:
-        if run.run_id in suspects:
-            logger.warning("run %s is started but nobody holds its lock: its process died", run.run_id)
+        if run.run_id not in suspects:
+            continue
+        logger.warning("run %s is %s but nobody holds its lock: its process died", run.run_id, run.status.value)
+        if run.status == DagsterRunStatus.CANCELING:
+            instance.report_run_canceled(run, message="The process of this run ended while it was being cancelled.")
+        else:
             instance.report_run_failed(run, message="The process of this run ended without a word.")
     return tuple(run.run_id for run in lockless if run.run_id not in suspects)
+
+
+def _fail_those_that_never_came(instance: DagsterInstance, connection: Connection, job_names: Collection[str]) -> None:
+    waiting = {run.run_id for run in _ours(instance, job_names, _ON_THE_WAY)}
+    if not waiting:
+        return
+    before = database_time(connection) - START_GRACE
+    for record in instance.get_run_records(RunsFilter(run_ids=list(waiting), updated_before=before)):
+        run = record.dagster_run
+        if run.status in _ON_THE_WAY:
+            logger.warning("run %s did not start within %d s", run.run_id, START_GRACE.total_seconds())
+            instance.report_run_failed(run, message="The process of this run ended before it began.")
+
+
+def _ours(
+    instance: DagsterInstance, job_names: Collection[str], statuses: Iterable[DagsterRunStatus]
+) -> Iterable[DagsterRun]:
+    for run in instance.get_runs(RunsFilter(statuses=list(statuses))):
+        from_ui = run.job_name == IMPLICIT_ASSET_JOB_NAME and FEATURES_KEY in (run.asset_selection or ())
+        if run.job_name in job_names or from_ui:
+            yield run

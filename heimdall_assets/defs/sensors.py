@@ -1,6 +1,7 @@
 """The sensor: new sessions become runs within seconds, and what died is picked up again."""
 
 import logging
+import uuid
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -8,37 +9,46 @@ from dagster import (
     AssetMaterialization,
     DagsterInstance,
     DefaultSensorStatus,
+    RunRequest,
     SensorEvaluationContext,
     SensorResult,
     SkipReason,
     sensor,
 )
-from sqlalchemy.engine import Connection
+from sqlalchemy.engine import Connection, Engine
 
+from heimdall_assets.db import reconciliations
 from heimdall_assets.db.coverage import last_attempt_finished
 from heimdall_assets.db.engine import transaction
+from heimdall_assets.db.locks import planner_lock
 from heimdall_assets.db.states import database_time
 from heimdall_assets.defs.assets import coverage_event
 from heimdall_assets.defs.jobs import extract_features, extract_sessions
 from heimdall_assets.defs.logs import shown_in
-from heimdall_assets.defs.planner import Cursor, Plan, plan_tick, run_request
+from heimdall_assets.defs.planner import LAUNCH_GRACE, ORIGIN_TAG, Cursor, Plan, plan_tick, run_request
+from heimdall_assets.defs.reconciliation import report
 from heimdall_assets.defs.resources import Heimdall
 from heimdall_assets.defs.runs import fail_dead_runs, has_open_runs
+from heimdall_assets.defs.upkeep import reconcile_partitions, retention
 from heimdall_assets.errors import DatabaseError
 
 logger = logging.getLogger(__name__)
 
 JOB_NAMES = (extract_features.name, extract_sessions.name)
+LOCKED_JOB_NAMES = (*JOB_NAMES, reconcile_partitions.name, retention.name)
 
 OVERLAP = timedelta(minutes=10)
 """Discovery looks this far behind the last tick: a session's time stamp is older than its transaction's end."""
 
 COVERAGE_INTERVAL = timedelta(seconds=60)
 
+REPORTS_A_TICK = 50
+"""Sessions that a tick without other work shows as materialized; half a second's worth. The daily job has no limit."""
+
 
 @sensor(
     name="unfeatured_sessions_sensor",
-    jobs=[extract_features, extract_sessions],
+    jobs=[extract_features, extract_sessions, reconcile_partitions],
     minimum_interval_seconds=10,
     default_status=DefaultSensorStatus.RUNNING,
     description="Plans runs for completed sessions that have no features yet; fresh ones first, with a share for "
@@ -56,7 +66,7 @@ def _tick(context: SensorEvaluationContext, heimdall: Heimdall) -> SensorResult 
         with heimdall.engine() as engine:
             with transaction(engine) as connection:
                 now = database_time(connection)
-                lockless = fail_dead_runs(context.instance, connection, JOB_NAMES, cursor.lockless_runs)
+                lockless = fail_dead_runs(context.instance, connection, LOCKED_JOB_NAMES, cursor.lockless_runs)
             since = cursor.discovered_until - OVERLAP if cursor.discovered_until else None
             plan = plan_tick(context.instance, engine, heimdall.settings, since=since, is_schedule=False)
             with transaction(engine) as connection:
@@ -65,16 +75,32 @@ def _tick(context: SensorEvaluationContext, heimdall: Heimdall) -> SensorResult 
                     cursor = replace(cursor, discovered_until=now)
                 cursor, is_coverage_due = _coverage_due(context.instance, connection, cursor, plan, now)
             events = [coverage_event(heimdall)] if is_coverage_due else []
+            upkeep = [] if plan.is_busy else _reconciliation_asked(context.instance, engine)
+            if not plan.batches and not plan.is_busy:
+                report(context.instance, engine, heimdall.settings, limit=REPORTS_A_TICK)
     except DatabaseError as error:
         return SkipReason(f"{error.reason}: {error.message}")
-    return _result(plan, cursor, events)
+    return _result(plan, cursor, events, upkeep)
 
 
-def _result(plan: Plan, cursor: Cursor, events: list[AssetMaterialization]) -> SensorResult:
-    if plan.batches:
-        logger.info("planned %d sessions in %d batches", plan.num_sessions, len(plan.batches))
+def _reconciliation_asked(instance: DagsterInstance, engine: Engine) -> list[RunRequest]:
+    """The run that somebody waits for with ``heimdall reconcile``, unless one is under way that will answer."""
+    if has_open_runs(instance, [reconcile_partitions.name]):
+        return []
+    with planner_lock(engine) as connection:
+        request_id = None if connection is None else reconciliations.take_up(connection, patience=LAUNCH_GRACE)
+    if request_id is None:
+        return []
+    tags = {ORIGIN_TAG: str(request_id)}
+    return [RunRequest(run_key=f"reconcile-{uuid.uuid4()}", job_name=reconcile_partitions.name, tags=tags)]
+
+
+def _result(plan: Plan, cursor: Cursor, events: list[AssetMaterialization], upkeep: list[RunRequest]) -> SensorResult:
+    if plan.batches or upkeep:
+        if plan.batches:
+            logger.info("planned %d sessions in %d batches", plan.num_sessions, len(plan.batches))
         return SensorResult(
-            run_requests=[run_request(batch, "sensor") for batch in plan.batches],
+            run_requests=[*(run_request(batch, "sensor") for batch in plan.batches), *upkeep],
             cursor=cursor.text(),
             asset_events=events,
         )

@@ -1,17 +1,19 @@
 """A run's way through its sessions: several at a time, each reported as soon as it ends."""
 
 import logging
-import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from uuid import UUID
 
-from dagster import AssetKey, AssetMaterialization, Failure, MetadataValue, OpExecutionContext
+from dagster import Failure, OpExecutionContext
 from sqlalchemy.engine import Engine
 
+from heimdall_assets.db import partitions
+from heimdall_assets.db.engine import transaction
 from heimdall_assets.db.locks import run_lock
+from heimdall_assets.defs.events import materialization
 from heimdall_assets.defs.partitions import session_id_of
 from heimdall_assets.errors import DatabaseError, SessionBusy, UnexpectedError, UnknownSession
 from heimdall_assets.extraction import Outcome, extract_session
@@ -19,7 +21,9 @@ from heimdall_assets.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-FEATURES_KEY = AssetKey("measurement_features")
+NOTE_EVERY = 25
+"""Sessions whose report is noted in one transaction; a run that is killed in between leaves as many to be reported
+twice, at most."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,14 @@ def _extract(engine: Engine, key: str, *, settings: Settings, run_id: str, recom
     return Finished(key, outcome, outcome.reason, outcome.message)
 
 
+def _note_reported(engine: Engine, session_ids: list[UUID]) -> None:
+    """Remember that Dagster was told of these, and empty the list."""
+    if session_ids:
+        with transaction(engine) as connection:
+            partitions.set_reported(connection, session_ids)
+        session_ids.clear()
+
+
 def extract_and_report(
     context: OpExecutionContext,
     engine: Engine,
@@ -99,6 +111,7 @@ def extract_and_report(
         ones that were not materialized.
     """
     failed: list[Finished] = []
+    reported: list[UUID] = []
     computed = 0
     with run_lock(engine, context.run_id):
         for finished in walk_sessions(
@@ -109,11 +122,11 @@ def extract_and_report(
                 failed.append(finished)
                 continue
             computed += finished.outcome.computed
-            context.log_event(
-                AssetMaterialization(
-                    FEATURES_KEY, partition=finished.partition_key, metadata=_metadata(finished.outcome.summary)
-                )
-            )
+            context.log_event(materialization(finished.partition_key, finished.outcome.summary))
+            reported.append(finished.outcome.session_id)
+            if len(reported) >= NOTE_EVERY:
+                _note_reported(engine, reported)
+        _note_reported(engine, reported)
     context.log.info("%d sessions: %d computed, %d failed", len(partition_keys), computed, len(failed))
     if failed:
         raise Failure(
@@ -122,17 +135,3 @@ def extract_and_report(
             metadata={item.partition_key: f"{item.reason}: {item.message}" for item in failed[:100]},
             allow_retries=False,
         )
-
-
-def _metadata(summary: Any) -> dict[str, MetadataValue[Any]]:
-    values: dict[str, MetadataValue[Any]] = {}
-    for name, value in summary.items():
-        if value is None or (isinstance(value, float) and not math.isfinite(value)):  # other code may store NaN
-            values[name] = MetadataValue.text("undefined" if name != "reasons" else "none")
-        elif isinstance(value, bool | str):
-            values[name] = MetadataValue.text(str(value))
-        elif isinstance(value, int):
-            values[name] = MetadataValue.int(value)
-        else:
-            values[name] = MetadataValue.float(round(float(value), 4))
-    return values

@@ -2,7 +2,15 @@
 
 from heimdall_assets.extraction.compute import compute_session
 from heimdall_assets.extraction.inputs import check_inputs
-from heimdall_assets.extraction.outcome import Outcome, featured_state
+from heimdall_assets.extraction.outcome import Outcome, featured_state, summary_of
 from heimdall_assets.extraction.session import extract_session, retry_rule
 
-__all__ = ["Outcome", "check_inputs", "compute_session", "extract_session", "featured_state", "retry_rule"]
+__all__ = [
+    "Outcome",
+    "check_inputs",
+    "compute_session",
+    "extract_session",
+    "featured_state",
+    "retry_rule",
+    "summary_of",
+]

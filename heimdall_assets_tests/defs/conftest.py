@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from dagster import AssetKey, DagsterInstance
+from dagster import AssetKey, DagsterEvent, DagsterInstance
+from dagster._core.events import AssetMaterializationPlannedData
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 from dagster._core.test_utils import create_run_for_test
 from dagster_postgres import DagsterPostgresStorage
@@ -71,7 +73,12 @@ class Dagster:
         )
 
     def add_run(
-        self, status: DagsterRunStatus, job_name: str = "extract_features", *, tags: Mapping[str, str] | None = None
+        self,
+        status: DagsterRunStatus,
+        job_name: str = "extract_features",
+        *,
+        tags: Mapping[str, str] | None = None,
+        **more: Any,
     ) -> DagsterRun:
         """A run that Dagster believes to be in this state."""
         repository = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("heimdall_assets"), "__repository__")
@@ -81,8 +88,15 @@ class Dagster:
             status=status,
             tags=dict(tags or {}),
             remote_job_origin=RemoteJobOrigin(repository, job_name),
+            **more,
         )
         return run
+
+    def plan_materialization(self, run: DagsterRun, key: str) -> None:
+        """Have Dagster believe that this run is going to materialize a partition."""
+        data = AssetMaterializationPlannedData(FEATURES, partition=key)
+        event = DagsterEvent.build_asset_materialization_planned_event(run.job_name, "measurement_features", data)
+        self.instance.report_dagster_event(event, run.run_id, logging.DEBUG)
 
     def status_of(self, run: DagsterRun) -> DagsterRunStatus:
         """The run's state now."""

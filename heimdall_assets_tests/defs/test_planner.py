@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from dagster import DagsterRunStatus
 
-from heimdall_assets.db import requests, states, work
+from heimdall_assets.db import coverage, requests, states, work
 from heimdall_assets.db.engine import transaction
 from heimdall_assets.db.locks import planner_lock, session_lock
 from heimdall_assets.db.progress import progress
@@ -19,6 +19,7 @@ from heimdall_assets.defs.planner import Cursor, Plan, plan_tick, run_request
 from heimdall_assets.errors import TruncatedRecording
 from heimdall_assets.extraction import extract_session
 from heimdall_assets.planning import Batch
+from heimdall_assets.records import FEATURE_VERSION
 from heimdall_assets_tests.factory import GOOD, MISSING, TRUNCATED
 
 if TYPE_CHECKING:
@@ -548,3 +549,91 @@ def test_good_sessions_of_a_planned_batch_are_done_after_its_run(
     assert {factory.state(key) for key in ids} == {"done"}
     assert reserved(factory) == {}
     assert tick(dagster, engine, settings).batches == []
+
+
+# --- outages, and a new version
+
+
+def run_planned(dagster: Dagster, engine: Engine, settings: Settings) -> int:
+    """Plan what waits, and run it in this process; the number of sessions."""
+    planned = tick(dagster, engine, settings)
+    for batch in planned.batches:
+        request = run_request(batch, "sensor")
+        assert request.job_name is not None
+        dagster.run(request.job_name, tags=request.tags, run_config=request.run_config)
+    return planned.num_sessions
+
+
+def test_a_store_that_is_away_in_the_middle_of_a_backfill_costs_no_session(
+    dagster: Dagster, engine: Engine, factory: SessionFactory, settings: Settings
+) -> None:
+    ids = factory.add_many(60, (GOOD,))
+    two_batches = limited(settings, batch_size=10, max_batches=2)
+    assert run_planned(dagster, engine, two_batches) == 20
+    away = factory.root.with_name("away")
+    factory.root.rename(away)
+    assert run_planned(dagster, engine, two_batches) == 20
+    reasons = factory.rows(
+        "SELECT state, reason, count(*) FROM heimdall.feature_states WHERE state <> 'done' GROUP BY 1, 2"
+    )
+    assert sorted(reasons, key=str) == [("failed", "store_unavailable", 20), ("pending", None, 20)]
+    away.rename(factory.root)
+    for _ in range(2):
+        make_due(factory)
+        run_planned(dagster, engine, settings)
+    assert {factory.state(key) for key in ids} == {"done"}
+    attempts = factory.scalar("SELECT count(*) FROM heimdall.feature_attempts")
+    assert attempts == 80  # none was tried more often than the outage asked for
+
+
+def test_after_a_new_version_fresh_sessions_go_first_and_a_request_brings_the_stale_ones_to_zero(
+    dagster: Dagster, engine: Engine, factory: SessionFactory, settings: Settings
+) -> None:
+    old = factory.add_many(6, (GOOD,))
+    run_planned(dagster, engine, settings)
+    factory.rows(
+        "UPDATE heimdall.measurement_features SET extraction_metadata = "
+        "jsonb_set(extraction_metadata, '{feature_version}', '0') RETURNING 1"
+    )
+    factory.rows("UPDATE heimdall.feature_states SET feature_version = 0 RETURNING 1")
+
+    def stale() -> object:
+        with transaction(engine) as connection:
+            return coverage.coverage_figures(connection, feature_version=FEATURE_VERSION)["recordings_stale"]
+
+    assert stale() == 6
+    assert run_planned(dagster, engine, settings) == 0  # nobody asked for them
+    with transaction(engine) as connection:
+        request_id = requests.submit(connection, requests.Selection(stale=True, batch_size=4), requested_by="a test")
+    fresh = factory.add_many(2, (GOOD,), minutes=500)
+    plan = tick(dagster, engine, settings)
+    priorities = [(batch.lane, run_request(batch, "sensor").tags["dagster/priority"]) for batch in plan.batches]
+    assert priorities == [("fresh", "10"), ("request", "-10"), ("request", "-10")]
+    assert set(plan.batches[0].session_ids) == set(fresh)
+    for batch in plan.batches:
+        request = run_request(batch, "sensor")
+        assert request.job_name is not None
+        assert dagster.run(request.job_name, tags=request.tags, run_config=request.run_config).success
+    tick(dagster, engine, settings)
+    with transaction(engine) as connection:
+        end = progress(connection, request_id)
+    assert (end.status, end.done, end.failed) == ("done", len(old), 0)
+    assert stale() == 0
+
+
+def test_two_daemons_by_mistake_ask_for_each_session_once_and_under_one_run_key(
+    dagster: Dagster, engine: Engine, factory: SessionFactory, settings: Settings
+) -> None:
+    ids = factory.add_many(40)
+    small = limited(settings, batch_size=10, max_batches=4)
+    with ThreadPoolExecutor(2) as pool:
+        plans = list(pool.map(lambda _: tick(dagster, engine, small), range(6)))
+    asked = [run_request(batch, "sensor") for plan in plans for batch in plan.batches]
+    assert len({request.run_key for request in asked}) == len(asked)
+    planned = Counter(key for plan in plans for batch in plan.batches for key in batch.session_ids)
+    assert planned == dict.fromkeys(ids, 1)
+    known = dagster.instance.get_dynamic_partitions("recording_sessions")
+    for request in asked:  # each range holds its own sessions and none of another's
+        span = known[known.index(request.tags[START]) : known.index(request.tags[END]) + 1]
+        (batch,) = [b for plan in plans for b in plan.batches if b.batch_id == request.run_key]
+        assert span == [str(key) for key in batch.session_ids]

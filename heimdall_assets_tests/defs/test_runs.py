@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
-from dagster import DagsterRunStatus
+from dagster import AssetKey, DagsterRunStatus
 
 from heimdall_assets.db.engine import transaction
 from heimdall_assets.db.locks import run_lock
@@ -14,6 +15,7 @@ from heimdall_assets.defs.runs import fail_dead_runs, has_open_runs
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from dagster import DagsterRun
     from sqlalchemy.engine import Engine
 
     from heimdall_assets_tests.defs.conftest import Dagster
@@ -47,6 +49,42 @@ def test_a_run_that_took_its_lock_after_the_first_look_lives(dagster: Dagster, e
         assert look(dagster, engine, suspects) == ()
         assert dagster.status_of(run) == DagsterRunStatus.STARTED
     assert look(dagster, engine) == (run.run_id,)
+
+
+def test_a_run_whose_process_died_while_it_was_being_cancelled_is_cancelled(dagster: Dagster, engine: Engine) -> None:
+    run = dagster.add_run(DagsterRunStatus.CANCELING)
+    with run_lock(engine, run.run_id):
+        assert look(dagster, engine, (run.run_id,)) == ()
+    assert look(dagster, engine) == (run.run_id,)
+    assert look(dagster, engine, (run.run_id,)) == ()
+    assert dagster.status_of(run) == DagsterRunStatus.CANCELED
+
+
+@pytest.mark.parametrize("status", [DagsterRunStatus.NOT_STARTED, DagsterRunStatus.STARTING])
+def test_a_run_that_never_came_to_take_its_lock_is_failed_after_a_grace(
+    dagster: Dagster, engine: Engine, monkeypatch: pytest.MonkeyPatch, status: DagsterRunStatus
+) -> None:
+    run = dagster.add_run(status)
+    others = dagster.add_run(status, "somebody_elses_job")
+    assert look(dagster, engine) == ()
+    assert dagster.status_of(run) == status
+    monkeypatch.setattr("heimdall_assets.defs.runs.START_GRACE", timedelta(seconds=0))
+    assert look(dagster, engine) == ()
+    assert dagster.status_of(run) == DagsterRunStatus.FAILURE
+    assert dagster.status_of(others) == status
+
+
+def test_a_dead_run_that_the_ui_launched_is_found_as_well_and_runs_of_other_assets_are_not(
+    dagster: Dagster, engine: Engine
+) -> None:
+    def add(asset: str) -> DagsterRun:
+        return dagster.add_run(DagsterRunStatus.STARTED, "__ASSET_JOB", asset_selection=frozenset([AssetKey(asset)]))
+
+    features, others = add("measurement_features"), add("somebody_elses_asset")
+    assert look(dagster, engine) == (features.run_id,)
+    look(dagster, engine, (features.run_id, others.run_id))
+    assert dagster.status_of(features) == DagsterRunStatus.FAILURE
+    assert dagster.status_of(others) == DagsterRunStatus.STARTED
 
 
 def test_runs_that_are_not_under_way_are_no_suspects(dagster: Dagster, engine: Engine) -> None:
