@@ -255,9 +255,8 @@ def assert_states_agree_with_the_tables(rehearsal: Rehearsal) -> None:
     """What stats counts is what the tables alone say, for every completed session."""
     columns = "id, state, measurements_total, measurements_with_features, feature_version"
     with transaction(rehearsal.engine) as connection:
-        known = connection.execute(
-            sa.text(f"{current_sessions(connection)} SELECT {columns} FROM sessions ORDER BY id")
-        ).all()
+        sessions, parameters = current_sessions(connection)
+        known = connection.execute(sa.text(f"{sessions} SELECT {columns} FROM sessions ORDER BY id"), parameters).all()
         wanted = "WITH wanted AS MATERIALIZED (SELECT * FROM heimdall.recording_sessions)"
         true = connection.execute(
             sa.text(f"{wanted} SELECT {columns} FROM ({classified(connection, 'wanted')}) c ORDER BY id")
