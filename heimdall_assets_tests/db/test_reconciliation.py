@@ -12,6 +12,7 @@ from heimdall_assets.db.engine import transaction
 from heimdall_assets.db.locks import session_lock
 from heimdall_assets.db.states import RetryRule
 from heimdall_assets.extraction import extract_session
+from heimdall_assets.records import FEATURE_VERSION
 from heimdall_assets_tests.db.rows import add_features
 from heimdall_assets_tests.factory import GOOD, MISSING, TRUNCATED
 
@@ -83,7 +84,7 @@ SEEDED = {
     ),
     "a wrong version": (
         "UPDATE heimdall.feature_states SET feature_version = NULL WHERE recording_session_id = :id",
-        ("done", "done", "the features are of version 2, not none"),
+        ("done", "done", f"the features are of version {FEATURE_VERSION}, not none"),
     ),
 }
 
@@ -106,7 +107,7 @@ def test_sums_that_are_wrong_are_found_and_counted_again(engine: Engine, session
         send(connection, "UPDATE heimdall.feature_totals SET sessions = sessions + 1 WHERE state = 'done'")
         (item,) = reconciliation.disagreements(connection)
         assert (item.session_id, item.should_be) == (None, "1 sessions, 3 of 3 measurements")
-        assert "state done, version 1" in item.why
+        assert f"state done, version {FEATURE_VERSION}" in item.why
         assert reconciliation.repair(connection, RULE) == reconciliation.Repair(0, 0, 0, 0, recounted=True)
         assert found(connection) == []
 
