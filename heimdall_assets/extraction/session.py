@@ -147,7 +147,7 @@ def extract_session(
             run_id,
             retry_rule(settings),
             is_again=is_again and not is_asked,
-            may_replace=is_again or is_asked,
+            may_replace=is_again or recompute or stale,
             inputs_tried=inputs_of(session, settings),
         )
         try:
