@@ -272,7 +272,7 @@ def test_large_tables_are_shown_as_they_were_reported(
             sa.update(tables.feature_coverage_reports).values(figures={**report, "total_recordings": 1_234_567})
         )
     assert "1,234,567" not in read(browser, "/").words
-    monkeypatch.setattr("heimdall_assets.db.states.SMALL_TABLE", 0)
+    monkeypatch.setattr("heimdall_assets.db.suspects.SMALL_TABLE", 0)
     assert "1,234,567" in read(browser, "/").words
 
 
