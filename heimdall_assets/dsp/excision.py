@@ -127,8 +127,9 @@ def consecutive_mean_excision(powers: NDArray[np.float64], distribution: MeanPow
     means = np.cumsum(ascending, axis=1) / np.arange(1, cells + 1)
     initial = initial_cells(cells, start)
     threshold = distribution.threshold(EXCISION_PROBABILITY)
-    stops = ascending[:, initial:] > threshold * means[:, initial - 1 : -1]
-    accepted = np.where(stops.any(axis=1), initial + stops.argmax(axis=1), cells)
+    is_signal = ascending[:, initial:] > threshold * means[:, initial - 1 : -1]
+    stops = np.column_stack([is_signal, np.ones(len(powers), bool)])  # behind the last cell at the latest
+    accepted = initial + stops.argmax(axis=1)
     noise: Column = np.take_along_axis(means, accepted[:, np.newaxis] - 1, axis=1)[:, 0] / distribution.excised_mean
     return noise
 
