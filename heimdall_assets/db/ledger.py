@@ -27,22 +27,28 @@ def catch_up(connection: Connection, *, since: datetime | None, is_full: bool) -
         Look for sessions that Heimdall touched after this; None: at all of them. In a small database always at all:
         then sessions whose time stamps lie in the past need not wait for a full comparison.
     is_full : bool
-        Compare all sessions with all states, both ways; what is found between two such comparisons is found by time
-        stamps and by the queue of changes.
+        Look at all sessions that have no state, and at all states if there are more of them than sessions. What is
+        found between two such looks is found by time stamps and by the queue of changes. At the first, and after the
+        features were truncated, which leaves nothing in that queue, all states are compared with the features too;
+        else in a large database only the daily reconciliation does that.
 
     Returns
     -------
     int
         Number of sessions that were new.
     """
+    is_whole = is_small(connection)
+    looks_at_features = is_full and (is_whole or heartbeats.last_beat(connection, heartbeats.DISCOVERY) is None)
     if is_full:
         # Before the look, not after: what is committed meanwhile is younger.
         heartbeats.beat(connection, heartbeats.DISCOVERY)
-    since = None if is_full or is_small(connection) else since
-    found = states.discover(connection, since=since)
-    states.forget_gone(connection, since=since)
+    found = states.discover(connection, since=None if is_full or is_whole else since)
+    if is_whole or not is_full:
+        states.forget_gone(connection, since=None if is_whole else since)
+    elif states.has_gone(connection):
+        states.forget_gone(connection)
     work.absorb_changes(connection, CHANGES_PER_LOOK)
-    if is_full:
+    if looks_at_features:
         work.absorb(connection)
     inputs.absorb_late(connection)
     totals.compact(connection)

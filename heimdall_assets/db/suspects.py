@@ -5,9 +5,9 @@ figures must not wait for the planner to notice: what may have changed is looked
 everything else is taken as it stands.
 
 In a small database what may have changed is found by comparing everything. In a large one that would take seconds, so
-it is found by what is left behind: time stamps since the last full comparison, and the queue of changes that a trigger
-on measurement_features fills. A session that was deleted while it had no features leaves nothing behind: it is missed
-by the next full comparison, which the schedule makes.
+it is found by what is left behind: time stamps since the schedule's last look at all sessions, and the queue of changes
+that a trigger on measurement_features fills. A session that was deleted while it had no features leaves nothing behind:
+it is missed by that look.
 """
 
 from __future__ import annotations

@@ -54,6 +54,33 @@ def test_discovery_finds_completed_sessions_once_by_time_by_id_or_all(factory: S
     assert {factory.state(key) for key in keys} == {"pending"}
 
 
+def test_a_look_at_all_finds_many_new_sessions_as_it_finds_few(
+    factory: SessionFactory, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(states, "FEW", 2)
+    factory.add_many(3)
+    with transaction(engine) as connection:
+        assert states.discover(connection) == 3
+    factory.add_many(2, minutes=10)
+    with transaction(engine) as connection:
+        assert states.discover(connection) == 2
+        assert states.discover(connection) == 0
+
+
+def test_that_a_session_has_gone_is_seen_by_counting(factory: SessionFactory, engine: Engine) -> None:
+    deleted, reopened, _ = factory.add_many(3)
+    with transaction(engine) as connection:
+        states.discover(connection)
+        assert not states.has_gone(connection)
+        connection.execute(sa.text("DELETE FROM heimdall.recording_sessions WHERE id = :id"), {"id": deleted})
+        assert states.has_gone(connection)
+        assert states.forget_gone(connection) == 1
+        assert not states.has_gone(connection)
+        reopen = "UPDATE heimdall.recording_sessions SET status = 'recording' WHERE id = :id"
+        connection.execute(sa.text(reopen), {"id": reopened})
+        assert states.has_gone(connection)
+
+
 def test_a_session_without_iq_data_is_empty(factory: SessionFactory, engine: Engine) -> None:
     key = factory.add((None, None))
     with transaction(engine) as connection:
