@@ -100,6 +100,10 @@ class Processes:
         """True while the process has not ended."""
         return self._children[name].poll() is None
 
+    def pid(self, name: str) -> int:
+        """The process's number; another one after it was started again."""
+        return self._children[name].pid
+
     def log_path(self, name: str) -> Path:
         """Where the output of a process goes."""
         return self._log_folder / f"{name}.log"

@@ -86,9 +86,10 @@ class SessionFactory:
         *,
         minutes: float = 0.0,
         status: str = "completed",
+        sample_rate_hz: int = SAMPLE_RATE_HZ,
         **more: Any,
     ) -> list[uuid.UUID]:
-        """Add sessions a minute apart, in one transaction."""
+        """Add sessions a minute apart, in one transaction; the sample rate is what their measurements say."""
         self.write_files()
         ids = [uuid.uuid4() for _ in range(count)]
         with transaction(self.engine) as connection:
@@ -119,7 +120,7 @@ class SessionFactory:
                     "frequency_hz": 145_500_000,
                     "iq_data_location": location,
                     "iq_data_format": "npy",
-                    "iq_sample_rate": SAMPLE_RATE_HZ,
+                    "iq_sample_rate": sample_rate_hz,
                     "created_at": start,
                 }
                 for key, start in zip(ids, starts, strict=True)
