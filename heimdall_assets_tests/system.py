@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from heimdall_assets.db import coverage, states, tables
+from heimdall_assets.db import coverage, discovery, tables
 from heimdall_assets.db.engine import open_engine, transaction
 from heimdall_assets.db.urls import heimdall_url
 from heimdall_assets.defs.partitions import recording_sessions_partitions
@@ -83,7 +83,7 @@ class System:
             )
         engine.dispose()
         with transaction(self.factory.engine) as connection:
-            states.discover(connection)
+            discovery.discover(connection)
             connection.execute(
                 sa.update(tables.feature_states)
                 .where(tables.feature_states.c.recording_session_id.in_(session_ids))
@@ -93,7 +93,7 @@ class System:
     def set_states(self, session_ids: Sequence[UUID], state: str, reason: str | None = None) -> None:
         """Say of sessions that they are in a state, as if a run had left them there."""
         with transaction(self.factory.engine) as connection:
-            states.discover(connection)
+            discovery.discover(connection)
             connection.execute(
                 sa.update(tables.feature_states)
                 .where(tables.feature_states.c.recording_session_id.in_(session_ids))

@@ -13,9 +13,9 @@ import sqlalchemy as sa
 from dagster import DagsterInstance
 
 from heimdall_assets.db import coverage, migrate, requests, work
+from heimdall_assets.db.discovery import discover
 from heimdall_assets.db.engine import open_engine, transaction
 from heimdall_assets.db.requests import Selection
-from heimdall_assets.db.states import discover
 from heimdall_assets.defs.planner import plan_tick
 from heimdall_assets.extraction import extract_session
 from heimdall_assets.records import FEATURE_VERSION

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from heimdall_assets.db import heartbeats, inputs, states, totals, work
+from heimdall_assets.db import discovery, heartbeats, inputs, totals, work
 from heimdall_assets.db.suspects import is_small
 
 if TYPE_CHECKING:
@@ -42,11 +42,11 @@ def catch_up(connection: Connection, *, since: datetime | None, is_full: bool) -
     if is_full:
         # Before the look, not after: what is committed meanwhile is younger.
         heartbeats.beat(connection, heartbeats.DISCOVERY)
-    found = states.discover(connection, since=None if is_full or is_whole else since)
+    found = discovery.discover(connection, since=None if is_full or is_whole else since)
     if is_whole or not is_full:
-        states.forget_gone(connection, since=None if is_whole else since)
-    elif states.has_gone(connection):
-        states.forget_gone(connection)
+        discovery.forget_gone(connection, since=None if is_whole else since)
+    elif discovery.has_gone(connection):
+        discovery.forget_gone(connection)
     work.absorb_changes(connection, CHANGES_PER_LOOK)
     if looks_at_features:
         work.absorb(connection)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from heimdall_assets.db import states, totals, work
+from heimdall_assets.db import attempts, discovery, states, totals, work
 from heimdall_assets.db.heartbeats import PLANNER, last_beat
 from heimdall_assets.db.locks import held_keys, session_key
 from heimdall_assets.db.sessions import classified
@@ -171,9 +171,9 @@ _CLOSE_OPEN = """
 
 def repair(connection: Connection, rule: states.RetryRule) -> Repair:
     """Set every state to what the tables say; in the planner's transaction, under its lock."""
-    discovered = states.discover(connection)
-    forgotten = states.forget_gone(connection)
-    lost = states.recover_lost(connection, rule)
+    discovered = discovery.discover(connection)
+    forgotten = discovery.forget_gone(connection)
+    lost = attempts.recover_lost(connection, rule)
     orphans = [item.session_id for item in _without_holder(connection) if item.session_id is not None]
     connection.execute(sa.text(_CLOSE_OPEN), {"ids": orphans})
     corrected = work.refresh(connection)

@@ -14,7 +14,7 @@ from dagster._core.storage.tags import (
 )
 from sqlalchemy.engine import Connection, Engine
 
-from heimdall_assets.db import heartbeats, ledger, requests, states, work
+from heimdall_assets.db import attempts, heartbeats, ledger, requests, states, work
 from heimdall_assets.db.locks import planner_lock
 from heimdall_assets.defs.partitions import recording_sessions_partitions
 from heimdall_assets.extraction import retry_rule
@@ -93,7 +93,7 @@ def plan_tick(
             return Plan(is_busy=True)
         heartbeats.beat(connection, heartbeats.PLANNER)
         result = Plan(discovered=ledger.catch_up(connection, since=since, is_full=is_schedule))
-        result.recovered = len(states.recover_lost(connection, retry_rule(settings)))
+        result.recovered = len(attempts.recover_lost(connection, retry_rule(settings)))
         in_flight, is_queue_waiting = _take_back(instance, connection, settings)
         if not is_schedule:
             _take_in(connection)

@@ -15,7 +15,7 @@ from dagster._core.storage.event_log import SqlEventLogStorage
 from dagster._core.storage.partition_status_cache import AssetPartitionStatus
 from sqlalchemy.engine import Engine
 
-from heimdall_assets.db import eventlog, features, partitions, states, work
+from heimdall_assets.db import discovery, eventlog, features, partitions, work
 from heimdall_assets.db.engine import transaction
 from heimdall_assets.db.locks import planner_turn
 from heimdall_assets.defs.events import FEATURES_KEY, materialization
@@ -53,7 +53,7 @@ def reconcile(instance: DagsterInstance, engine: Engine, settings: Settings) -> 
         The window.
     """
     with planner_turn(engine) as connection:
-        states.discover(connection)
+        discovery.discover(connection)
         work.absorb(connection)
     removed = _remove_vanished(instance, engine)
     retired = _retire(instance, engine, settings.partition_window)

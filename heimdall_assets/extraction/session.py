@@ -18,7 +18,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from heimdall_assets.db import features, receivers, states, work
+from heimdall_assets.db import attempts, discovery, features, receivers, states, work
 from heimdall_assets.db.locks import keep_settings, session_lock
 from heimdall_assets.db.sessions import load_session
 from heimdall_assets.db.staleness import stale_reason_of
@@ -122,7 +122,7 @@ def extract_session(
     with session_lock(engine, session_id, timeout_seconds=settings.lock_timeout_seconds) as connection:
         try:
             with connection.begin():
-                states.discover(connection, session_ids=[session_id])
+                discovery.discover(connection, session_ids=[session_id])
                 session = load_session(connection, session_id, source_tolerance_hz=settings.source_tolerance_hz)
                 stored = features.stored_features(connection, session_id)
                 is_asked = recompute or (stale and _is_stale(connection, session))
@@ -136,10 +136,10 @@ def extract_session(
                     return _leave_alone(connection, session, error)
                 if stored and not is_wanted:
                     return Outcome(session_id, True, False, summary_of(stored.row))
-                number = states.begin_attempt(connection, session_id, run_id=run_id, feature_version=FEATURE_VERSION)
+                number = attempts.begin_attempt(connection, session_id, run_id=run_id, feature_version=FEATURE_VERSION)
         except UnknownSession:
             with connection.begin():
-                states.forget(connection, session_id)
+                discovery.forget(connection, session_id)
             raise
         started = time.perf_counter()
         attempt = Attempt(
@@ -171,7 +171,7 @@ def _require_workable(connection: Connection, session: Session) -> None:
 def _leave_alone(connection: Connection, session: Session, error: HeimdallError) -> Outcome:
     """Report a session that is not worked on."""
     if isinstance(error, SessionNotCompleted):
-        states.forget(connection, session.id)
+        discovery.forget(connection, session.id)
     return Outcome(session.id, False, False, {"reasons": error.reason}, error.reason, error.message)
 
 
@@ -185,10 +185,10 @@ def _leave_empty(
     stored = features.stored_features(connection, session.id)
     if stored is not None and not stored.failed:
         if is_wanted:
-            number = states.begin_attempt(connection, session.id, run_id=run_id, feature_version=FEATURE_VERSION)
+            number = attempts.begin_attempt(connection, session.id, run_id=run_id, feature_version=FEATURE_VERSION)
             states.set_back(connection, session.id, state=featured_state(stored))
             work.refresh(connection, [session.id])
-            states.finish_attempt(connection, session.id, number, outcome="failed", seconds=0.0, error=error)
+            attempts.finish_attempt(connection, session.id, number, outcome="failed", seconds=0.0, error=error)
         return Outcome(session.id, True, False, summary_of(stored.row))
     states.set_featured(
         connection,
@@ -236,7 +236,7 @@ def _store_result(connection: Connection, result: SessionFeatures, attempt: Atte
                 inputs_tried=attempt.inputs_tried,
                 retry=retry,
             )
-        states.finish_attempt(
+        attempts.finish_attempt(
             connection,
             session.id,
             attempt.number,
@@ -269,7 +269,7 @@ def _store_failure(
                 measurements_total=len(session.measurements),
                 inputs_tried=attempt.inputs_tried,
             )
-        states.finish_attempt(
+        attempts.finish_attempt(
             connection, session.id, attempt.number, outcome="failed", seconds=seconds, error=error, traceback=trace
         )
         stored = features.stored_features(connection, session.id) if kept else None

@@ -36,7 +36,7 @@ import sqlalchemy as sa
 from dagster import DagsterInstance
 
 from heimdall_assets import embedded
-from heimdall_assets.db import coverage, migrate, requests, states, work
+from heimdall_assets.db import coverage, discovery, migrate, requests, states, work
 from heimdall_assets.db.engine import autocommit, create_database_if_missing, open_engine, transaction
 from heimdall_assets.db.urls import heimdall_url
 from heimdall_assets.defs.planner import plan_tick
@@ -160,7 +160,7 @@ def measure(engine: Engine, instance: DagsterInstance, settings: Settings, sessi
     everything = requests.Selection(pending=True)
     row: dict[str, Any] = {"sessions": sessions}
     row["planner_ms"] = median_ms(engine, lambda c: plan_queries(c, settings))
-    row["discover_ms"] = median_ms(engine, states.discover)
+    row["discover_ms"] = median_ms(engine, discovery.discover)
     with transaction(engine) as connection:
         work.reserve(connection, "fresh-0", keys)
 

@@ -29,7 +29,7 @@ from dagster._core.events import StepMaterializationData
 
 from heimdall_assets import embedded
 from heimdall_assets.cli.coverage import session_document
-from heimdall_assets.db import coverage, states
+from heimdall_assets.db import coverage, discovery
 from heimdall_assets.db.engine import open_engine, transaction
 from heimdall_assets.db.urls import heimdall_url
 from heimdall_assets.defs.events import FEATURES_KEY
@@ -86,7 +86,7 @@ def fill(engine: Engine, instance: DagsterInstance, count: int) -> list[uuid.UUI
         instance.add_dynamic_partitions(KEYS, keys)
         materialize(instance, keys)
     with transaction(engine) as connection:
-        states.discover(connection)
+        discovery.discover(connection)
         connection.execute(sa.text(SHOWN))
     return ids
 

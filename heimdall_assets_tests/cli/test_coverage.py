@@ -14,7 +14,7 @@ from sqlalchemy.dialects.postgresql import insert
 from typer.testing import CliRunner
 
 from heimdall_assets.cli.app import app
-from heimdall_assets.db import states, tables
+from heimdall_assets.db import discovery, tables
 from heimdall_assets.db.engine import transaction
 from heimdall_assets.extraction import extract_session
 from heimdall_assets.records import FEATURE_VERSION
@@ -101,7 +101,7 @@ def test_stats_counts_every_session_in_exactly_one_state(
     factory.add((GOOD,) * 4)
     factory.add(status="recording")
     with transaction(engine) as connection:
-        states.discover(connection)
+        discovery.discover(connection)
         connection.execute(
             sa.text("UPDATE heimdall.feature_states SET state = 'ignored' WHERE recording_session_id = :id"),
             {"id": ignored},
@@ -254,7 +254,7 @@ def test_show_of_a_row_of_other_code_is_done_as_in_stats_also_with_numbers_that_
     late, early = factory.add(), factory.add()
     add_foreign_row(engine, early, gdop=float("nan"))
     with transaction(engine) as connection:
-        states.discover(connection)
+        discovery.discover(connection)
     add_foreign_row(engine, late)  # after the session was found to be pending
     unseen = factory.add()
     add_foreign_row(engine, unseen)

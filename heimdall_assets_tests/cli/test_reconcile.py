@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from heimdall_assets.cli.app import main
-from heimdall_assets.db import reconciliations, states
+from heimdall_assets.db import discovery, reconciliations, states
 from heimdall_assets.db.engine import transaction
 from heimdall_assets.db.progress import progress
 from heimdall_assets.extraction import extract_session
@@ -74,7 +74,7 @@ def test_a_dry_run_counts_what_differs_and_asks_for_nothing(
     for key in ids[:2]:
         extract_session(engine, key, settings)
     with transaction(engine) as connection:
-        states.discover(connection)
+        discovery.discover(connection)
     factory.rows("UPDATE heimdall.feature_states SET registered_at = now() RETURNING 1")
     factory.rows("DELETE FROM heimdall.recording_sessions WHERE id = :id RETURNING 1", id=ids[2])
     code, output, _ = run("reconcile", "--dry-run", "--json")

@@ -11,7 +11,7 @@ import typer
 
 from heimdall_assets.cli import requests as cli
 from heimdall_assets.cli.requests import selection_text
-from heimdall_assets.db import requests, states
+from heimdall_assets.db import discovery, requests
 from heimdall_assets.db.engine import transaction
 from heimdall_assets.db.requests import Selection
 from heimdall_assets.records import FEATURE_VERSION
@@ -34,7 +34,7 @@ def request_id(factory: SessionFactory, engine: Engine, environment: Path) -> UU
     factory.add_many(2)
     with transaction(engine) as connection:
         key = requests.submit(connection, Selection(pending=True), requested_by="an operator")
-        states.discover(connection)
+        discovery.discover(connection)
         requests.take_in(connection, feature_version=FEATURE_VERSION)
     return key
 

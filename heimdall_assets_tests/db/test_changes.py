@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import psycopg
 import sqlalchemy as sa
 
-from heimdall_assets.db import heartbeats, states, work
+from heimdall_assets.db import attempts, discovery, heartbeats, states, work
 from heimdall_assets.db.engine import autocommit, open_engine, transaction
 from heimdall_assets.extraction import extract_session
 from heimdall_assets_tests.db.rows import add_features
@@ -50,8 +50,8 @@ def test_a_change_is_looked_at_once_but_not_while_its_session_is_worked_on(
 ) -> None:
     waiting, running, planned = factory.add_many(3)
     with transaction(engine) as connection:
-        states.discover(connection)
-        states.begin_attempt(connection, running, run_id="run", feature_version=1)
+        discovery.discover(connection)
+        attempts.begin_attempt(connection, running, run_id="run", feature_version=1)
         work.reserve(connection, "fresh-1", [planned])
         for key in (waiting, running, planned, uuid.uuid4()):
             if factory.scalar("SELECT count(*) FROM heimdall.recording_sessions WHERE id = :id", id=key):
@@ -69,7 +69,7 @@ def test_a_change_is_looked_at_once_but_not_while_its_session_is_worked_on(
 def test_no_more_changes_are_looked_at_than_wanted_the_oldest_first(engine: Engine, factory: SessionFactory) -> None:
     keys = factory.add_many(5)
     with transaction(engine) as connection:
-        states.discover(connection)
+        discovery.discover(connection)
         for key in keys:
             add_features(connection, key)
         assert work.absorb_changes(connection, 2) == set(keys[:2])
@@ -82,7 +82,7 @@ def test_features_that_other_code_replaces_by_others_of_its_own_are_counted_anew
     key = factory.add()
     with transaction(engine) as connection:
         add_features(connection, key, [{"rx_id": "RX1"}])
-        states.discover(connection)
+        discovery.discover(connection)
         receivers = """ARRAY['{"rx_id": "RX1"}', '{"rx_id": "RX2"}']::jsonb[]"""
         send(connection, f"UPDATE heimdall.measurement_features SET receiver_features = {receivers}", key)
         assert work.absorb_changes(connection, 9) == {key}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import sqlalchemy as sa
 
-from heimdall_assets.db import coverage, states, work
+from heimdall_assets.db import attempts, coverage, discovery, states, work
 from heimdall_assets.db.coverage import FailureGroup, coverage_figures
 from heimdall_assets.db.engine import transaction
 from heimdall_assets.db.states import RetryRule
@@ -49,9 +49,9 @@ def add(
 
 def fail(connection: Connection, key: uuid.UUID, error: HeimdallError, *, run_id: str = "run") -> str:
     """An attempt that fails."""
-    number = states.begin_attempt(connection, key, run_id=run_id, feature_version=VERSION)
+    number = attempts.begin_attempt(connection, key, run_id=run_id, feature_version=VERSION)
     state = states.set_failed(connection, key, error, RULE)
-    states.finish_attempt(connection, key, number, outcome="failed", seconds=0.1, error=error)
+    attempts.finish_attempt(connection, key, number, outcome="failed", seconds=0.1, error=error)
     return state
 
 
@@ -87,10 +87,10 @@ def test_every_state_counts_once_and_every_measurement_with_iq_once(engine: Engi
         )
         add_features(connection, uuid.uuid4(), everyone, metadata=OURS)  # synthetic, of no session
         states.ignore(connection, [ignored])
-        states.discover(connection)
+        discovery.discover(connection)
         running, failed, quarantined = (add(connection) for _ in range(3))
-        states.discover(connection)
-        states.begin_attempt(connection, running, run_id=None, feature_version=VERSION)
+        discovery.discover(connection)
+        attempts.begin_attempt(connection, running, run_id=None, feature_version=VERSION)
         assert fail(connection, failed, RecordingNotFound("gone")) == "failed"
         assert fail(connection, quarantined, TruncatedRecording("cut")) == "quarantined"
         add(connection, 5)  # pending, and nobody has looked yet
@@ -122,7 +122,7 @@ def test_the_figures_are_the_same_before_and_after_anybody_has_looked(engine: En
         add(connection, 0)
         add(connection)
         before = figures_of(connection)
-        assert states.discover(connection) == 4
+        assert discovery.discover(connection) == 4
         assert figures_of(connection) == before
     assert before["recordings_pending"] == 1
 
@@ -131,7 +131,7 @@ def test_features_of_other_code_count_at_once_whatever_the_session_was(engine: E
     with transaction(engine) as connection:
         pending, failed, quarantined, ignored = (add(connection, 1) for _ in range(4))
         empty = add(connection, 0)
-        states.discover(connection)
+        discovery.discover(connection)
         fail(connection, failed, RecordingNotFound("gone"))
         fail(connection, quarantined, TruncatedRecording("cut"))
         states.ignore(connection, [ignored])
@@ -153,7 +153,7 @@ def test_features_of_other_code_count_at_once_whatever_the_session_was(engine: E
 def test_a_session_that_is_not_completed_any_more_or_gone_counts_no_more(engine: Engine) -> None:
     with transaction(engine) as connection:
         reopened, deleted, _ = (add(connection) for _ in range(3))
-        states.discover(connection)
+        discovery.discover(connection)
         for key in (reopened, deleted):
             fail(connection, key, TruncatedRecording("cut"))
         connection.execute(
@@ -193,7 +193,7 @@ def test_the_age_is_that_of_the_pending_session_that_has_waited_longest(engine: 
         # nobody has looked yet: since Heimdall touched it
         age = coverage_figures(connection, feature_version=VERSION)["oldest_pending_age_seconds"]
         assert age == pytest.approx(3 * 3600, abs=60)  # a minute for the test itself
-        states.discover(connection)
+        discovery.discover(connection)
         connection.execute(
             sa.text(
                 "UPDATE heimdall.feature_states SET first_seen_completed_at = now() - interval '10 minutes' "
@@ -224,7 +224,7 @@ def test_days_are_those_of_utc_and_of_the_start_the_latest_first(engine: Engine)
         add(connection, start=midnight)
         add(connection, start=midnight + timedelta(days=1), status="recording")
         started_later = add_session(connection, session_start=None, created_at=midnight + timedelta(days=2))
-        states.discover(connection)
+        discovery.discover(connection)
         fail(connection, broken, TruncatedRecording("cut"))
         assert started_later
         days = coverage.coverage_by_day(connection)
@@ -242,7 +242,7 @@ def test_failures_are_grouped_by_reason_the_most_frequent_first_with_the_latest_
     with transaction(engine) as connection:
         cut = [add(connection) for _ in range(3)]
         gone, retried, recovered = (add(connection) for _ in range(3))
-        states.discover(connection)
+        discovery.discover(connection)
         moments = [states.database_time(connection)]
         for index, key in enumerate(cut):
             fail(connection, key, TruncatedRecording(f"cut {index}"), run_id=f"run-{index}")
@@ -279,20 +279,20 @@ def test_failures_are_grouped_by_reason_the_most_frequent_first_with_the_latest_
 def test_a_session_that_kills_its_workers_is_a_failure_with_a_reason(engine: Engine) -> None:
     with transaction(engine) as connection:
         key = add(connection)
-        states.discover(connection)
+        discovery.discover(connection)
         for _ in range(RULE.max_attempts):
-            states.begin_attempt(connection, key, run_id="run", feature_version=VERSION)
-            assert states.recover_lost(connection, RULE) == [key]
+            attempts.begin_attempt(connection, key, run_id="run", feature_version=VERSION)
+            assert attempts.recover_lost(connection, RULE) == [key]
         (group,) = coverage.failure_groups(connection)
-        attempts = coverage.attempts_of(connection, key)
+        tried = coverage.attempts_of(connection, key)
     assert (group.reason, group.quarantined, group.example_session_id) == ("worker_lost", 1, key)
-    assert [(row.number, row.outcome) for row in attempts] == [(1, "lost"), (2, "lost")]
+    assert [(row.number, row.outcome) for row in tried] == [(1, "lost"), (2, "lost")]
 
 
 def test_a_report_is_current_until_another_attempt_ends(engine: Engine) -> None:
     with transaction(engine) as connection:
         key = add(connection)
-        states.discover(connection)
+        discovery.discover(connection)
         assert coverage.last_attempt_finished(connection) is None
         fail(connection, key, RecordingNotFound("gone"))
         assert not coverage.is_report_current(connection)

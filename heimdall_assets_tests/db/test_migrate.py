@@ -12,7 +12,7 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
-from heimdall_assets.db import migrate, states
+from heimdall_assets.db import discovery, migrate
 from heimdall_assets.db.coverage import coverage_figures
 from heimdall_assets.db.engine import autocommit, open_engine, transaction
 from heimdall_assets.db.tables import SCHEMA, metadata
@@ -278,7 +278,7 @@ def test_an_existing_database_is_worked_with_as_it_is(existing: Engine) -> None:
     migrate.upgrade(existing)
     with transaction(existing) as connection:
         before = coverage_figures(connection, feature_version=1)
-        assert states.discover(connection) == 50
+        assert discovery.discover(connection) == 50
         assert coverage_figures(connection, feature_version=1) == {**before, "oldest_pending_age_seconds": ANY}
         connection.execute(sa.text("UPDATE heimdall.measurement_features SET num_receivers_detected = 12"))
     assert (before["total_recordings"], before["recordings_stale"], before["recordings_pending"]) == (50, 10, 40)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import sqlalchemy as sa
 
-from heimdall_assets.db import network, states
+from heimdall_assets.db import attempts, discovery, network, states
 from heimdall_assets.db.engine import transaction
 from heimdall_assets.db.network import ReceiverHealth, receiver_health
 from heimdall_assets.db.states import RetryRule
@@ -32,7 +32,7 @@ def add(connection: Connection, index: int, names: str, receivers: list[dict[str
         add_measurement(connection, start, station=name, recording_session_id=key)
     if receivers is not None:
         add_features(connection, key, receivers, metadata={"feature_version": 1})
-    states.discover(connection)
+    discovery.discover(connection)
     return key
 
 
@@ -52,10 +52,10 @@ def test_a_receivers_share_signal_failures_and_snr_are_over_the_latest_sessions(
         add(connection, 1, "ABC", [features("A", 10.0, 1.0), features("B", None, 0.2), {"rx_id": "C", "error": {}}])
         add(connection, 2, "AB", [features("A", 20.0, 0.6), features("B", 5.0, 1.0)])
         broken = add(connection, 3, "AC")
-        number = states.begin_attempt(connection, broken, run_id=None, feature_version=1)
+        number = attempts.begin_attempt(connection, broken, run_id=None, feature_version=1)
         error = TruncatedRecording("cut")
         states.set_failed(connection, broken, error, RetryRule(1, 1.0, 1.0))
-        states.finish_attempt(connection, broken, number, outcome="failed", seconds=0.1, error=error)
+        attempts.finish_attempt(connection, broken, number, outcome="failed", seconds=0.1, error=error)
         add(connection, 4, "A")  # pending
         connection.execute(sa.update(websdr_stations).values(is_active=sa.text("name <> 'D'")))
         add_station(connection, "E")

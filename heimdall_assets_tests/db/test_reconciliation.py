@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import sqlalchemy as sa
 
-from heimdall_assets.db import heartbeats, reconciliation, states, work
+from heimdall_assets.db import attempts, discovery, heartbeats, reconciliation, states, work
 from heimdall_assets.db.engine import transaction
 from heimdall_assets.db.locks import session_lock
 from heimdall_assets.db.states import RetryRule
@@ -46,14 +46,14 @@ def session(engine: Engine, factory: SessionFactory, settings: Settings) -> UUID
     for key in (done, *others):
         extract_session(engine, key, settings)
     with transaction(engine) as connection:
-        states.discover(connection)
+        discovery.discover(connection)
         states.ignore(connection, [ignored])
         heartbeats.beat(connection, heartbeats.PLANNER)
         assert found(connection) == []
         work.reserve(connection, "fresh-1", [waiting])
     with session_lock(engine, running, timeout_seconds=5), transaction(engine) as connection:
-        states.begin_attempt(connection, running, run_id="run", feature_version=1)
-        states.finish_attempt(connection, running, 1, outcome="failed", seconds=0.1)
+        attempts.begin_attempt(connection, running, run_id="run", feature_version=1)
+        attempts.finish_attempt(connection, running, 1, outcome="failed", seconds=0.1)
         states.set_back(connection, running, state="pending")
     return done
 
@@ -114,7 +114,7 @@ def test_sums_that_are_wrong_are_found_and_counted_again(engine: Engine, session
 
 def test_what_runs_without_a_worker_is_found_and_what_has_one_is_not(engine: Engine, session: UUID) -> None:
     with session_lock(engine, session, timeout_seconds=5), transaction(engine) as connection:
-        states.begin_attempt(connection, session, run_id="run", feature_version=1)
+        attempts.begin_attempt(connection, session, run_id="run", feature_version=1)
         assert found(connection) == []
     with transaction(engine) as connection:
         assert found(connection) == [(session, "attempt 2 is open", "lost", "nobody is working on it")]
@@ -127,7 +127,7 @@ def test_what_runs_without_a_worker_is_found_and_what_has_one_is_not(engine: Eng
 
 def test_an_attempt_that_nobody_closed_is_found(engine: Engine, session: UUID) -> None:
     with transaction(engine) as connection:
-        states.begin_attempt(connection, session, run_id="run", feature_version=1)
+        attempts.begin_attempt(connection, session, run_id="run", feature_version=1)
         states.set_back(connection, session, state="done")
         assert found(connection) == [(session, "attempt 2 is open", "lost", "nobody is working on it")]
         reconciliation.repair(connection, RULE)
@@ -143,5 +143,5 @@ def test_what_is_on_its_way_does_not_disagree(engine: Engine, factory: SessionFa
         assert found(connection) == [(new, None, "pending", "the session is completed, and is not in the ledger")]
         work.absorb_changes(connection, 9)
         add_features(connection, new)
-        states.discover(connection)
+        discovery.discover(connection)
         assert found(connection) == []

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import sqlalchemy as sa
 
-from heimdall_assets.db import states
+from heimdall_assets.db import discovery
 from heimdall_assets.db.engine import transaction
 from heimdall_assets.db.registration import NewMeasurement, NewSession, register_session
 from heimdall_assets.db.sessions import load_session
@@ -78,7 +78,7 @@ def test_a_session_is_loaded_as_it_was_registered(engine: Engine, has_link: bool
     assert register(engine, new)
     with transaction(engine) as connection:
         session = load_session(connection, new.id, source_tolerance_hz=0.0)
-        assert states.discover(connection) == 1
+        assert discovery.discover(connection) == 1
     assert (session.name, session.status, session.started_at) == ("a recording", "completed", FIRST_START)
     assert (session.known_source, session.ground_truth) == (BEACON, "session")
     assert [m.id for m in session.measurements] == [m.id for m in new.measurements]

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heimdall_assets.db import requests, states, work
+from heimdall_assets.db import attempts, discovery, requests, states, work
 from heimdall_assets.db.engine import transaction
 from heimdall_assets.db.locks import planner_lock
 from heimdall_assets.db.progress import Progress, progress, recent
@@ -41,7 +41,7 @@ def submit(engine: Engine, **selection: object) -> UUID:
     """Ask, and let the planner take it in."""
     with transaction(engine) as connection:
         key = requests.submit(connection, Selection(**selection), requested_by="test")  # type: ignore[arg-type]
-        states.discover(connection)
+        discovery.discover(connection)
         requests.take_in(connection, feature_version=FEATURE_VERSION)
     return key
 
@@ -342,9 +342,9 @@ def test_a_session_that_kills_its_workers_fails_its_request_instead_of_being_ask
         assert settle(engine, request).remaining == 1
         assert waiting(engine) == [key]
         with transaction(engine) as connection:
-            states.begin_attempt(connection, key, run_id="x", feature_version=FEATURE_VERSION)
+            attempts.begin_attempt(connection, key, run_id="x", feature_version=FEATURE_VERSION)
         with transaction(engine) as connection:
-            assert states.recover_lost(connection, rule) == [key]
+            assert attempts.recover_lost(connection, rule) == [key]
     end = settle(engine, request)
     assert (end.status, end.failed) == ("done", 1)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import sqlalchemy as sa
 
-from heimdall_assets.db import states
+from heimdall_assets.db import discovery
 from heimdall_assets.db.coverage import coverage_figures
 from heimdall_assets.db.engine import open_engine, transaction
 from heimdall_assets.db.sessions import classified, has_session_link, linked_measurements, load_session
@@ -347,7 +347,7 @@ def test_synthetic_rows_without_a_session_count_nowhere(engine: Engine) -> None:
             add_features(connection, uuid.uuid4())
         key = add_session(connection, session_start=FIRST_START)
         assert set(classify(connection)) == {key}
-        assert states.discover(connection) == 1
+        assert discovery.discover(connection) == 1
         figures = coverage_figures(connection, feature_version=1)
     assert (figures["total_recordings"], figures["recordings_with_features"]) == (1, 0)
 
@@ -356,5 +356,5 @@ def test_a_session_was_completed_when_heimdall_touched_it_last(engine: Engine) -
     later = FIRST_START + timedelta(hours=1)
     with transaction(engine) as connection:
         add_session(connection, session_start=FIRST_START, created_at=FIRST_START, updated_at=later)
-        states.discover(connection)
+        discovery.discover(connection)
         assert connection.scalar(sa.text("SELECT completed_at FROM heimdall.feature_states")) == later

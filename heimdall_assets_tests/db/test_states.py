@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import sqlalchemy as sa
 
-from heimdall_assets.db import states, suspects, work
+from heimdall_assets.db import attempts, discovery, states, suspects, work
 from heimdall_assets.db.engine import autocommit, transaction
 from heimdall_assets.db.locks import session_lock
 from heimdall_assets.db.states import RetryRule
@@ -31,7 +31,7 @@ RULE = RetryRule(max_attempts=4, base_seconds=10.0, max_seconds=25.0)
 def begin(engine: Engine, key: UUID) -> int:
     """Begin an attempt."""
     with transaction(engine) as connection:
-        return states.begin_attempt(connection, key, run_id="run", feature_version=1)
+        return attempts.begin_attempt(connection, key, run_id="run", feature_version=1)
 
 
 def fail(engine: Engine, key: UUID, error: HeimdallError) -> str:
@@ -39,7 +39,7 @@ def fail(engine: Engine, key: UUID, error: HeimdallError) -> str:
     number = begin(engine, key)
     with transaction(engine) as connection:
         state = states.set_failed(connection, key, error, RULE)
-        states.finish_attempt(connection, key, number, outcome="failed", seconds=0.1, error=error)
+        attempts.finish_attempt(connection, key, number, outcome="failed", seconds=0.1, error=error)
     return state
 
 
@@ -47,51 +47,51 @@ def test_discovery_finds_completed_sessions_once_by_time_by_id_or_all(factory: S
     keys = factory.add_many(5)
     factory.add(status="recording")
     with transaction(engine) as connection:
-        assert states.discover(connection, since=FIRST_START + timedelta(minutes=3)) == 2
-        assert states.discover(connection, session_ids=keys[:1]) == 1
-        assert states.discover(connection) == 2
-        assert states.discover(connection) == 0
+        assert discovery.discover(connection, since=FIRST_START + timedelta(minutes=3)) == 2
+        assert discovery.discover(connection, session_ids=keys[:1]) == 1
+        assert discovery.discover(connection) == 2
+        assert discovery.discover(connection) == 0
     assert {factory.state(key) for key in keys} == {"pending"}
 
 
 def test_a_look_at_all_finds_many_new_sessions_as_it_finds_few(
     factory: SessionFactory, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(states, "FEW", 2)
+    monkeypatch.setattr(discovery, "FEW", 2)
     factory.add_many(3)
     with transaction(engine) as connection:
-        assert states.discover(connection) == 3
+        assert discovery.discover(connection) == 3
     factory.add_many(2, minutes=10)
     with transaction(engine) as connection:
-        assert states.discover(connection) == 2
-        assert states.discover(connection) == 0
+        assert discovery.discover(connection) == 2
+        assert discovery.discover(connection) == 0
 
 
 def test_that_a_session_has_gone_is_seen_by_counting(factory: SessionFactory, engine: Engine) -> None:
     deleted, reopened, _ = factory.add_many(3)
     with transaction(engine) as connection:
-        states.discover(connection)
-        assert not states.has_gone(connection)
+        discovery.discover(connection)
+        assert not discovery.has_gone(connection)
         connection.execute(sa.text("DELETE FROM heimdall.recording_sessions WHERE id = :id"), {"id": deleted})
-        assert states.has_gone(connection)
-        assert states.forget_gone(connection) == 1
-        assert not states.has_gone(connection)
+        assert discovery.has_gone(connection)
+        assert discovery.forget_gone(connection) == 1
+        assert not discovery.has_gone(connection)
         reopen = "UPDATE heimdall.recording_sessions SET status = 'recording' WHERE id = :id"
         connection.execute(sa.text(reopen), {"id": reopened})
-        assert states.has_gone(connection)
+        assert discovery.has_gone(connection)
 
 
 def test_a_session_without_iq_data_is_empty(factory: SessionFactory, engine: Engine) -> None:
     key = factory.add((None, None))
     with transaction(engine) as connection:
-        states.discover(connection)
+        discovery.discover(connection)
     assert factory.state(key) == "empty"
 
 
 def test_a_permanent_failure_is_quarantined_at_once(factory: SessionFactory, engine: Engine) -> None:
     key = factory.add()
     with transaction(engine) as connection:
-        states.discover(connection)
+        discovery.discover(connection)
     assert fail(engine, key, TruncatedRecording("cut")) == "quarantined"
     with transaction(engine) as connection:
         assert work.due_retries(connection, 10) == []
@@ -103,7 +103,7 @@ def test_a_transient_failure_waits_twice_as_long_each_time_up_to_a_limit(
 ) -> None:
     key = factory.add()
     with transaction(engine) as connection:
-        states.discover(connection)
+        discovery.discover(connection)
     for _ in range(attempt):
         assert fail(engine, key, RecordingNotFound("gone")) == "failed"
     left = factory.scalar(
@@ -117,7 +117,7 @@ def test_a_transient_failure_waits_twice_as_long_each_time_up_to_a_limit(
 def test_after_the_last_attempt_a_session_is_quarantined(factory: SessionFactory, engine: Engine) -> None:
     key = factory.add()
     with transaction(engine) as connection:
-        states.discover(connection)
+        discovery.discover(connection)
     outcomes = [fail(engine, key, RecordingNotFound("gone")) for _ in range(RULE.max_attempts)]
     assert outcomes == ["failed", "failed", "failed", "quarantined"]
     numbers = factory.rows("SELECT number, outcome, reason FROM heimdall.feature_attempts ORDER BY number")
@@ -129,7 +129,7 @@ def test_a_success_starts_the_count_of_attempts_anew_but_not_their_numbers(
 ) -> None:
     key = factory.add()
     with transaction(engine) as connection:
-        states.discover(connection)
+        discovery.discover(connection)
     fail(engine, key, RecordingNotFound("gone"))
     number = begin(engine, key)
     assert number == 2
@@ -152,35 +152,35 @@ def test_a_success_starts_the_count_of_attempts_anew_but_not_their_numbers(
 def test_a_running_session_is_lost_only_when_nobody_holds_its_lock(factory: SessionFactory, engine: Engine) -> None:
     alive, dead = factory.add_many(2)
     with transaction(engine) as connection:
-        states.discover(connection)
+        discovery.discover(connection)
     for key in (alive, dead):
         begin(engine, key)
     with session_lock(engine, alive, timeout_seconds=1), transaction(engine) as connection:
-        assert states.recover_lost(connection, RULE) == [dead]
+        assert attempts.recover_lost(connection, RULE) == [dead]
     assert (factory.state(alive), factory.state(dead)) == ("running", "pending")
     lost = factory.rows(
         "SELECT outcome, reason FROM heimdall.feature_attempts WHERE recording_session_id = :id", id=dead
     )
     assert lost == [("lost", "worker_lost")]
     with transaction(engine) as connection:
-        assert states.recover_lost(connection, RULE) == [alive]
+        assert attempts.recover_lost(connection, RULE) == [alive]
 
 
 def test_a_session_that_kills_its_workers_is_quarantined_in_the_end(factory: SessionFactory, engine: Engine) -> None:
     key = factory.add()
     with transaction(engine) as connection:
-        states.discover(connection)
+        discovery.discover(connection)
     for _ in range(RULE.max_attempts):
         begin(engine, key)
         with transaction(engine) as connection:
-            assert states.recover_lost(connection, RULE) == [key]
+            assert attempts.recover_lost(connection, RULE) == [key]
     assert factory.state(key) == "quarantined"
 
 
 def discover(engine: Engine, **among: Any) -> int:
     """Discover in a transaction of its own."""
     with transaction(engine) as connection:
-        return states.discover(connection, **among)
+        return discovery.discover(connection, **among)
 
 
 def row_of(engine: Engine, key: UUID) -> Any:
@@ -203,9 +203,9 @@ def test_only_what_heimdall_touched_since_then_is_discovered_the_moment_itself_i
         updated = add_session(connection, created_at=before, updated_at=then)
         created = add_session(connection, created_at=then, updated_at=before)
         old = add_session(connection, created_at=before, updated_at=before)
-        assert states.discover(connection, since=then, session_ids=[old]) == 0
-        assert states.discover(connection, since=then) == 2
-        assert states.discover(connection, session_ids=[]) == 0
+        assert discovery.discover(connection, since=then, session_ids=[old]) == 0
+        assert discovery.discover(connection, since=then) == 2
+        assert discovery.discover(connection, session_ids=[]) == 0
         assert [states.state_of(connection, key) is None for key in (updated, created, old)] == [False, False, True]
 
 
@@ -278,7 +278,7 @@ def test_an_attempt_is_written_down_before_and_after(factory: SessionFactory, en
             reason="truncated",
             message="RX2: cut",
         )
-        states.finish_attempt(connection, key, 2, outcome="partial", seconds=1.5)
+        attempts.finish_attempt(connection, key, 2, outcome="partial", seconds=1.5)
     row = row_of(engine, key)
     assert (row.state, row.feature_version, row.measurements_with_features) == ("partial", 4, 2)
     assert (row.reason, row.message, row.run_id) == ("truncated", "RX2: cut", "run")
@@ -296,7 +296,7 @@ def test_an_error_that_nobody_foresaw_leaves_its_traceback(factory: SessionFacto
     error = UnexpectedError.of(ZeroDivisionError("division\n by zero"))
     with transaction(engine) as connection:
         assert states.set_failed(connection, key, error, RULE) == "quarantined"
-        states.finish_attempt(
+        attempts.finish_attempt(
             connection, key, number, outcome="failed", seconds=0.1, error=error, traceback="Traceback"
         )
     assert attempts_of(factory, key, "reason", "message", "traceback") == [
@@ -313,7 +313,7 @@ def test_sessions_that_failed_together_come_back_apart_but_within_a_quarter_of_t
     discover(engine)
     with transaction(engine) as connection:
         for key in keys:
-            states.begin_attempt(connection, key, run_id=None, feature_version=1)
+            attempts.begin_attempt(connection, key, run_id=None, feature_version=1)
             assert states.set_failed(connection, key, RecordingNotFound("gone"), RULE) == "failed"
     waits = [
         float(wait)
@@ -360,8 +360,8 @@ def test_a_lost_session_is_given_back_whole_and_says_why(factory: SessionFactory
         work.reserve(connection, "fresh-1", [key])
     begin(engine, key)
     with transaction(engine) as connection:
-        assert states.recover_lost(connection, RULE) == [key]
-        assert states.recover_lost(connection, RULE) == []
+        assert attempts.recover_lost(connection, RULE) == [key]
+        assert attempts.recover_lost(connection, RULE) == []
     row = row_of(engine, key)
     assert (row.state, row.reason, row.attempts) == ("pending", "worker_lost", 1)
     assert (row.reserved_by, row.reserved_at, row.running_since) == (None, None, None)
@@ -379,9 +379,9 @@ def test_a_session_whose_worker_was_killed_is_lost_at_once(factory: SessionFacto
         connection.commit()
         begin(engine, key)
         with transaction(engine) as planner:
-            assert states.recover_lost(planner, RULE) == []
+            assert attempts.recover_lost(planner, RULE) == []
             planner.execute(sa.text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": pid})
-            assert states.recover_lost(planner, RULE) == [key]
+            assert attempts.recover_lost(planner, RULE) == [key]
 
 
 def test_a_worker_that_begins_where_another_died_closes_its_attempt(factory: SessionFactory, engine: Engine) -> None:
@@ -398,7 +398,7 @@ def test_ignored_sessions_are_out_until_they_are_brought_back_as_what_the_tables
     pending, done, running, unknown = factory.add_many(4)
     with transaction(engine) as connection:
         add_features(connection, done)
-        states.discover(connection, session_ids=[pending, done, running])
+        discovery.discover(connection, session_ids=[pending, done, running])
     begin(engine, running)
     everything = [pending, done, running, unknown]
     with transaction(engine) as connection:
@@ -410,7 +410,7 @@ def test_ignored_sessions_are_out_until_they_are_brought_back_as_what_the_tables
     assert [factory.state(key) for key in everything] == ["ignored", "ignored", "running", "ignored"]
     assert discover(engine) == 0
     with transaction(engine) as connection:
-        states.forget(connection, pending)  # somebody said so: that stays, also for a session that is gone
+        discovery.forget(connection, pending)  # somebody said so: that stays, also for a session that is gone
         assert set(states.ignore(connection, everything, undo=True)) == {pending, done, unknown}
     assert [factory.state(key) for key in everything] == ["pending", "done", "running", "pending"]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import sqlalchemy as sa
 
-from heimdall_assets.db import heartbeats, ledger, requests, states, suspects
+from heimdall_assets.db import attempts, heartbeats, ledger, requests, states, suspects
 from heimdall_assets.db.coverage import coverage_by_day, coverage_figures
 from heimdall_assets.db.engine import transaction
 from heimdall_assets_tests.db.rows import add_features, add_measurement
@@ -126,10 +126,10 @@ def test_new_sessions_and_late_recordings_of_empty_ones_are_seen_by_their_time_s
 
 def test_what_is_running_or_ignored_is_so_unless_its_session_is_gone(engine: Engine, keys: list[UUID]) -> None:
     with transaction(engine) as connection:
-        states.begin_attempt(connection, keys[0], run_id="run", feature_version=1)
+        attempts.begin_attempt(connection, keys[0], run_id="run", feature_version=1)
         states.ignore(connection, keys[1:3])
         add_features(connection, keys[9], EVERYONE)
-        states.begin_attempt(connection, keys[9], run_id="run", feature_version=1)
+        attempts.begin_attempt(connection, keys[9], run_id="run", feature_version=1)
         assert found_now(connection) == set()
         connection.execute(
             sa.text("UPDATE heimdall.recording_sessions SET status = 'failed' WHERE id = ANY (:ids)"),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import sqlalchemy as sa
 
-from heimdall_assets.db import inputs, ledger, requests, states, suspects, work
+from heimdall_assets.db import attempts, discovery, inputs, ledger, requests, states, suspects, work
 from heimdall_assets.db.coverage import coverage_figures
 from heimdall_assets.db.engine import autocommit, transaction
 from heimdall_assets.db.states import RetryRule
@@ -34,7 +34,7 @@ def keys(factory: SessionFactory, engine: Engine) -> list[UUID]:
     """Six pending sessions, completed a minute apart."""
     found = factory.add_many(6)
     with transaction(engine) as connection:
-        states.discover(connection)
+        discovery.discover(connection)
     return found
 
 
@@ -46,7 +46,7 @@ def ids(rows: list[tuple[UUID, bool]]) -> list[UUID]:
 def begin(connection: Connection, *session_ids: UUID) -> None:
     """Begin an attempt at each."""
     for session_id in session_ids:
-        states.begin_attempt(connection, session_id, run_id="run", feature_version=1)
+        attempts.begin_attempt(connection, session_id, run_id="run", feature_version=1)
 
 
 def fail(connection: Connection, *session_ids: UUID) -> None:
@@ -176,7 +176,7 @@ def test_features_that_other_code_took_away_or_replaced_and_recordings_that_came
     with transaction(engine) as connection:
         for key in (gone, failed, replaced, untouched, running):
             add_features(connection, key, [{"rx_id": "RX1"}, {"rx_id": "RX2"}], metadata=ours)
-        states.discover(connection)
+        discovery.discover(connection)
         begin(connection, running)
         assert work.absorb(connection) == set()
         features = "heimdall.measurement_features"
@@ -230,7 +230,7 @@ def test_a_session_waits_for_its_grace_by_the_earlier_of_two_clocks(engine: Engi
     fresh = factory.add(updated_at=now)
     ahead = factory.add(updated_at=now + timedelta(days=365))
     with transaction(engine) as connection:
-        states.discover(connection)
+        discovery.discover(connection)
         for ask in (work.newest_pending, work.oldest_pending):
             assert set(ids(ask(connection, 9))) == {old, fresh, ahead}
             assert ids(ask(connection, 9, grace_seconds=3600)) == [old]
@@ -323,12 +323,12 @@ def test_at_100_000_sessions_no_statement_of_a_tick_reads_what_is_done(large: En
             "open": plan_of(connection, lambda: work.open_batches(connection)),
             "reserve": plan_of(connection, lambda: work.reserve(connection, "fresh-1", some)),
             "release": plan_of(connection, lambda: work.release(connection, ["fresh-1", "fresh-2"])),
-            "lost": plan_of(connection, lambda: states.recover_lost(connection, RULE)),
+            "lost": plan_of(connection, lambda: attempts.recover_lost(connection, RULE)),
         }
         with connection.begin_nested() as attempt:
-            assert states.discover(connection, since=since) == 30  # of 31 minutes one is not completed
+            assert discovery.discover(connection, since=since) == 30  # of 31 minutes one is not completed
             attempt.rollback()
-        plans["discover"] = plan_of(connection, lambda: states.discover(connection, since=since))
+        plans["discover"] = plan_of(connection, lambda: discovery.discover(connection, since=since))
         waiting = ids(work.newest_pending(connection, 250))
         assert len(waiting) == 250
         plans["absorb"] = plan_of(connection, lambda: work.absorb(connection, waiting))

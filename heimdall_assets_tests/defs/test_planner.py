@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from dagster import DagsterRunStatus
 
-from heimdall_assets.db import coverage, requests, states, work
+from heimdall_assets.db import attempts, coverage, discovery, requests, states, work
 from heimdall_assets.db.engine import transaction
 from heimdall_assets.db.locks import planner_lock, session_lock
 from heimdall_assets.db.progress import progress
@@ -193,10 +193,10 @@ def test_200_sessions_that_are_broken_for_good_delay_50_healthy_ones_by_no_tick(
     healthy = factory.add_many(50)
     broken = factory.add_many(200, (TRUNCATED,), minutes=1000)  # the newest in the list
     with transaction(engine) as connection:
-        states.discover(connection)
+        discovery.discover(connection)
         rule = states.RetryRule(5, 1.0, 1.0)
         for key in broken:
-            states.begin_attempt(connection, key, run_id="run", feature_version=1)
+            attempts.begin_attempt(connection, key, run_id="run", feature_version=1)
             assert states.set_failed(connection, key, TruncatedRecording("cut"), rule) == "quarantined"
     (batch,) = tick(dagster, engine, small).batches
     assert set(batch.session_ids) == set(healthy)
@@ -237,7 +237,7 @@ def test_a_worker_that_died_leaves_a_session_that_is_planned_again(
     session_id = factory.add()
     tick(dagster, engine, settings)
     with transaction(engine) as connection:
-        states.begin_attempt(connection, session_id, run_id="dead", feature_version=1)
+        attempts.begin_attempt(connection, session_id, run_id="dead", feature_version=1)
     with session_lock(engine, session_id, timeout_seconds=5):
         assert tick(dagster, engine, settings).recovered == 0  # somebody works on it
     plan = tick(dagster, engine, settings)

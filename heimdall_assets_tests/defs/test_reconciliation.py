@@ -9,7 +9,7 @@ from dagster import DagsterRunStatus, SensorResult, build_sensor_context
 from dagster._core.storage.event_log import SqlEventLogStorage
 
 from heimdall_assets.cli.coverage import session_document
-from heimdall_assets.db import coverage, partitions, reconciliations, requests, states, work
+from heimdall_assets.db import coverage, discovery, partitions, reconciliations, requests, work
 from heimdall_assets.db.engine import transaction
 from heimdall_assets.db.locks import run_lock
 from heimdall_assets.db.progress import progress
@@ -377,7 +377,7 @@ def test_a_request_to_reconcile_is_no_selection_of_sessions(
     dagster: Dagster, engine: Engine, factory: SessionFactory, settings: Settings
 ) -> None:
     with transaction(engine) as connection:
-        states.discover(connection)
+        discovery.discover(connection)
         request_id = reconciliations.submit(connection, requested_by="a test")
     assert plan_tick(dagster.instance, engine, settings, since=None, is_schedule=False).batches == []
     with transaction(engine) as connection:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import sqlalchemy as sa
 
-from heimdall_assets.db import inputs, ledger, states, tables, work
+from heimdall_assets.db import attempts, discovery, inputs, ledger, states, tables, work
 from heimdall_assets.db.engine import transaction
 from heimdall_assets.extraction import check_inputs, extract_session
 from heimdall_assets_tests.db.rows import add_features, add_measurement
@@ -125,8 +125,8 @@ def test_a_retry_whose_worker_dies_goes_on_counting(
     extract_session(engine, key, settings)
     make_due(factory)
     with transaction(engine) as connection:
-        states.begin_attempt(connection, key, run_id="run", feature_version=1)
-        assert states.recover_lost(connection, states.RetryRule(5, 1.0, 1.0)) == [key]
+        attempts.begin_attempt(connection, key, run_id="run", feature_version=1)
+        assert attempts.recover_lost(connection, states.RetryRule(5, 1.0, 1.0)) == [key]
         assert work.absorb(connection) == {key}
     after = row(engine, key)
     assert (after.state, after.attempts) == ("partial", 2)
@@ -194,7 +194,7 @@ def test_what_is_ignored_or_done_by_other_code_only_counts_the_measurement(
     with transaction(engine) as connection:
         states.ignore(connection, [ignored])
         add_features(connection, foreign, [{"rx_id": "RX1"}, {"rx_id": "RX9"}])
-        states.discover(connection)
+        discovery.discover(connection)
     for key in (ignored, foreign):
         late_measurement(engine, key)
     look(engine)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from heimdall_assets.db import features, receivers, requests, states, work
+from heimdall_assets.db import attempts, discovery, features, receivers, requests, states, work
 from heimdall_assets.db.coverage import coverage_figures
 from heimdall_assets.db.engine import transaction
 from heimdall_assets.db.progress import Progress, progress
@@ -308,8 +308,8 @@ def test_a_mark_outlives_a_lost_worker_an_ignored_session_and_one_that_is_record
     extract_session(engine, key, settings)
     set_settings(engine, "RX1", calibration_db=42.5)
     with transaction(engine) as connection:
-        states.begin_attempt(connection, key, run_id="lost", feature_version=FEATURE_VERSION)
-        assert states.recover_lost(connection, states.RetryRule(5, 1.0, 1.0)) == [key]
+        attempts.begin_attempt(connection, key, run_id="lost", feature_version=FEATURE_VERSION)
+        assert attempts.recover_lost(connection, states.RetryRule(5, 1.0, 1.0)) == [key]
         assert stale_reason_of(connection, key, feature_version=FEATURE_VERSION) == MARK
     assert num_stale(engine) == 1
     with transaction(engine) as connection:
@@ -322,10 +322,10 @@ def test_a_mark_outlives_a_lost_worker_an_ignored_session_and_one_that_is_record
             assert states.ignore(connection, [key], undo=True) == [key]
         assert marks(factory) == {key: mark}
     with transaction(engine) as connection:
-        states.forget(connection, key)
+        discovery.forget(connection, key)
     assert num_stale(engine) == 1  # also before anybody discovers it
     with transaction(engine) as connection:
-        states.discover(connection)
+        discovery.discover(connection)
     assert marks(factory) == {key: MARK}
 
 

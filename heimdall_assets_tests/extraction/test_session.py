@@ -19,7 +19,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
-from heimdall_assets.db import states, tables
+from heimdall_assets.db import attempts, discovery, tables
 from heimdall_assets.db.engine import open_engine, transaction
 from heimdall_assets.db.locks import session_lock
 from heimdall_assets.dsp import FEATURES, analyze
@@ -72,7 +72,7 @@ def state_row(factory: SessionFactory, session_id: uuid.UUID) -> dict[str, Any]:
         return dict(connection.execute(query, {"id": session_id}).mappings().one())
 
 
-def attempts(factory: SessionFactory, session_id: uuid.UUID) -> list[tuple[Any, ...]]:
+def attempts_of(factory: SessionFactory, session_id: uuid.UUID) -> list[tuple[Any, ...]]:
     """(number, outcome, reason, has ended) of every attempt."""
     return factory.rows(
         "SELECT number, outcome, reason, finished_at IS NOT NULL FROM heimdall.feature_attempts "
@@ -223,7 +223,7 @@ def test_a_good_session_is_stored_column_by_column_as_documented(
     assert (state["measurements_total"], state["measurements_with_features"]) == (3, 3)
     assert (state["attempts"], state["feature_version"], state["run_id"]) == (0, FEATURE_VERSION, "run-1")
     assert (state["reason"], state["running_since"], state["reserved_by"]) == (None, None, None)
-    assert attempts(factory, session_id) == [(1, "done", None, True)]
+    assert attempts_of(factory, session_id) == [(1, "done", None, True)]
     assert history(factory, session_id) == []
     assert outcome == Outcome(session_id, True, True, outcome.summary)
     assert outcome.summary["receivers"] == "3 of 3"
@@ -275,7 +275,7 @@ def test_one_truncated_receiver_makes_the_session_partial_and_leaves_its_error_i
     assert (state["state"], state["measurements_total"], state["measurements_with_features"]) == ("partial", 3, 2)
     assert state["reason"] == "truncated"
     assert state["message"].startswith("RX2: truncated.npy has")
-    assert attempts(factory, session_id) == [(1, "partial", None, True)]
+    assert attempts_of(factory, session_id) == [(1, "partial", None, True)]
     assert (outcome.has_features, outcome.computed, outcome.reason) == (True, True, None)
     assert outcome.summary["receivers"] == "2 of 3"
     assert outcome.summary["reasons"] == "truncated"
@@ -296,7 +296,7 @@ def test_a_session_whose_receivers_are_all_broken_for_good_is_quarantined_with_a
     state = state_row(factory, session_id)
     assert (state["state"], state["reason"], state["next_attempt_at"]) == ("quarantined", "truncated", None)
     assert (state["attempts"], state["measurements_with_features"]) == (1, 0)
-    assert attempts(factory, session_id) == [(1, "failed", "truncated", True)]
+    assert attempts_of(factory, session_id) == [(1, "failed", "truncated", True)]
     assert (outcome.has_features, outcome.computed, outcome.reason) == (False, False, "truncated")
     assert outcome.message is not None
     assert outcome.message.startswith("all 3 receivers failed")
@@ -319,7 +319,7 @@ def test_missing_files_are_tried_again_after_a_growing_wait_until_the_session_is
     extract_session(engine, session_id, patient)
     state = state_row(factory, session_id)
     assert (state["state"], state["attempts"], state["next_attempt_at"]) == ("quarantined", 3, None)
-    assert [row[1] for row in attempts(factory, session_id)] == ["failed"] * 3
+    assert [row[1] for row in attempts_of(factory, session_id)] == ["failed"] * 3
 
 
 def test_a_session_whose_files_came_late_is_done_at_the_next_attempt(
@@ -395,7 +395,7 @@ def test_a_session_without_iq_is_reported_and_gets_neither_attempt_nor_row(
     assert (outcome.has_features, outcome.computed, outcome.reason) == (False, False, "no_iq")
     assert outcome.message == f"no measurement of session {session_id} has IQ data"
     assert factory.state(session_id) == "empty"
-    assert attempts(factory, session_id) == []
+    assert attempts_of(factory, session_id) == []
 
 
 def test_a_waiting_session_that_lost_its_measurements_waits_no_longer(
@@ -403,7 +403,7 @@ def test_a_waiting_session_that_lost_its_measurements_waits_no_longer(
 ) -> None:
     session_id = factory.add()
     with transaction(engine) as connection:
-        states.discover(connection)
+        discovery.discover(connection)
     factory.rows("DELETE FROM heimdall.measurements WHERE recording_session_id = :id RETURNING 1", id=session_id)
     assert extract_session(engine, session_id, settings).reason == "no_iq"
     state = state_row(factory, session_id)
@@ -432,7 +432,7 @@ def test_a_session_that_is_not_completed_is_left_alone(
     outcome = extract_session(engine, session_id, settings)
     assert (outcome.has_features, outcome.reason) == (False, "not_completed")
     assert outcome.message == f"session {session_id} is {status}, not completed"
-    assert attempts(factory, session_id) == []
+    assert attempts_of(factory, session_id) == []
 
 
 def test_an_unknown_session_raises(engine: Engine, settings: Settings) -> None:
@@ -446,14 +446,14 @@ def test_an_ignored_session_is_not_computed_and_its_message_says_how_to_bring_it
 ) -> None:
     session_id = factory.add()
     with transaction(engine) as connection:
-        states.discover(connection)
+        discovery.discover(connection)
     factory.rows("UPDATE heimdall.feature_states SET state = 'ignored' RETURNING 1")
     outcome = extract_session(engine, session_id, settings, recompute=True)
     assert (outcome.has_features, outcome.reason) == (False, "ignored")
     assert outcome.message is not None
     assert f"`heimdall ignore --undo {session_id}`" in outcome.message
     assert factory.state(session_id) == "ignored"
-    assert attempts(factory, session_id) == []
+    assert attempts_of(factory, session_id) == []
 
 
 # --- again, better, worse
@@ -468,7 +468,7 @@ def test_a_second_call_computes_nothing_and_reports_the_same(
     second = extract_session(engine, session_id, settings)
     assert second == Outcome(session_id, True, False, first.summary)
     assert row_of(factory, session_id) == row
-    assert len(attempts(factory, session_id)) == 1
+    assert len(attempts_of(factory, session_id)) == 1
 
 
 def test_a_recompute_stores_again_and_copies_what_was_there_to_the_history(
@@ -482,7 +482,7 @@ def test_a_recompute_stores_again_and_copies_what_was_there_to_the_history(
     assert outcome.computed
     assert row_of(factory, session_id)["extraction_metadata"]["run_id"] == "second"
     assert history(factory, session_id) == [(2, before)]
-    assert attempts(factory, session_id) == [(1, "done", None, True), (2, "done", None, True)]
+    assert attempts_of(factory, session_id) == [(1, "done", None, True), (2, "done", None, True)]
 
 
 def test_a_recompute_whose_files_are_gone_keeps_the_row_and_the_state(
@@ -499,7 +499,7 @@ def test_a_recompute_whose_files_are_gone_keeps_the_row_and_the_state(
     assert {k: v for k, v in after.items() if k not in changing} == {
         k: v for k, v in state.items() if k not in changing
     }
-    assert attempts(factory, session_id)[1:] == [(2, "failed", "not_found", True)]
+    assert attempts_of(factory, session_id)[1:] == [(2, "failed", "not_found", True)]
     assert history(factory, session_id) == []
     assert (outcome.has_features, outcome.computed) == (True, False)
     assert "all 3 receivers failed" in outcome.summary["recompute_failed"]
@@ -533,7 +533,7 @@ def test_a_poorer_recompute_is_kept_out_and_a_better_one_replaces(
     better = extract_session(engine, session_id, settings, recompute=True)
     assert (better.has_features, better.computed) == (True, True)
     assert better.summary["receivers"] == "3 of 3"
-    assert [row[1] for row in attempts(factory, session_id)] == ["partial", "kept", "done"]
+    assert [row[1] for row in attempts_of(factory, session_id)] == ["partial", "kept", "done"]
     assert [number for number, _ in history(factory, session_id)] == [3]
     state = state_row(factory, session_id)
     assert (state["state"], state["measurements_with_features"], state["reason"]) == ("done", 3, None)
@@ -548,7 +548,7 @@ def test_a_row_of_other_code_is_left_alone_unless_somebody_asks(
     outcome = extract_session(engine, session_id, settings)
     assert (outcome.has_features, outcome.computed, outcome.summary["feature_version"]) == (True, False, None)
     assert row_of(factory, session_id) == row
-    assert attempts(factory, session_id) == []
+    assert attempts_of(factory, session_id) == []
     state = state_row(factory, session_id)
     assert (state["state"], state["measurements_total"], state["measurements_with_features"]) == ("done", 3, 1)
 
@@ -647,7 +647,7 @@ def test_features_that_other_code_stores_while_we_compute_stay_and_are_counted(
     assert row_of(factory, session_id)["extraction_metadata"] == {"extraction_method": "recorded"}
     assert history(factory, session_id) == []
     ended = "kept" if location == GOOD else "failed"
-    assert [(number, how) for number, how, *_ in attempts(factory, session_id)] == [(1, ended)]
+    assert [(number, how) for number, how, *_ in attempts_of(factory, session_id)] == [(1, ended)]
     state = state_row(factory, session_id)
     assert (state["state"], state["feature_version"], state["running_since"]) == ("done", None, None)
     assert (state["measurements_total"], state["measurements_with_features"]) == (2, 1)
@@ -692,7 +692,7 @@ def test_two_workers_on_one_session_at_once_make_one_attempt_and_report_the_same
     assert second.has_features
     assert {first.computed, second.computed} == {True, False}
     assert first.summary == second.summary
-    assert attempts(factory, session_id) == [(1, "done", None, True)]
+    assert attempts_of(factory, session_id) == [(1, "done", None, True)]
     assert history(factory, session_id) == []
 
 
@@ -706,7 +706,7 @@ def test_a_session_that_is_worked_on_elsewhere_for_too_long_is_busy(
         pytest.raises(SessionBusy, match=f"session {session_id} is being worked on elsewhere, for more than 0.05 s"),
     ):
         extract_session(engine, session_id, impatient)
-    assert attempts(factory, session_id) == []
+    assert attempts_of(factory, session_id) == []
 
 
 def kill_lock_holders(settings: Settings) -> None:
@@ -744,15 +744,15 @@ def test_a_connection_lost_during_the_computation_stores_nothing_and_the_planner
         extract_session(engine, session_id, settings)
     assert factory.scalar("SELECT count(*) FROM heimdall.measurement_features") == 0
     assert factory.state(session_id) == "running"
-    assert attempts(factory, session_id) == [(1, None, None, False)]
+    assert attempts_of(factory, session_id) == [(1, None, None, False)]
 
     with transaction(engine) as connection:
-        assert states.recover_lost(connection, retry_rule(settings)) == [session_id]
+        assert attempts.recover_lost(connection, retry_rule(settings)) == [session_id]
     assert factory.state(session_id) == "pending"
-    assert attempts(factory, session_id) == [(1, "lost", "worker_lost", True)]
+    assert attempts_of(factory, session_id) == [(1, "lost", "worker_lost", True)]
     assert extract_session(engine, session_id, settings).computed
     assert factory.scalar("SELECT count(*) FROM heimdall.measurement_features") == 1
-    assert [row[1] for row in attempts(factory, session_id)] == ["lost", "done"]
+    assert [row[1] for row in attempts_of(factory, session_id)] == ["lost", "done"]
 
 
 def test_a_worker_that_lost_its_lock_does_not_store_beside_the_one_that_has_it_now(
@@ -772,7 +772,7 @@ def test_a_worker_that_lost_its_lock_does_not_store_beside_the_one_that_has_it_n
     assert row_of(factory, session_id)["extraction_metadata"]["run_id"] == "new"
     assert history(factory, session_id) == []
     assert factory.state(session_id) == "done"
-    assert attempts(factory, session_id) == [(1, "lost", "worker_lost", True), (2, "done", None, True)]
+    assert attempts_of(factory, session_id) == [(1, "lost", "worker_lost", True), (2, "done", None, True)]
 
 
 # --- locations and files

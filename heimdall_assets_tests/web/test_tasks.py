@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from heimdall_assets.db import requests, states, work
+from heimdall_assets.db import discovery, requests, work
 from heimdall_assets.db.engine import transaction
 from heimdall_assets.db.tables import feature_requests
 from heimdall_assets.extraction import extract_session
@@ -101,7 +101,7 @@ def test_a_task_is_followed_to_its_end_where_done_and_failed_are_all_that_was_fo
     assert (state["task_id"], state["state"], state["status"]) == (task, "queued", "queued")
     assert state["eta_seconds"] is None
     with transaction(engine) as connection:
-        states.discover(connection)
+        discovery.discover(connection)
         requests.take_in(connection, feature_version=FEATURE_VERSION)
         work.reserve(connection, f"request-{uuid.uuid4()}", [*good, bad])
         requests.note_queued(connection)
