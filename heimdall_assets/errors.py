@@ -25,6 +25,7 @@
     │   ├── NotFinite                NaN or infinity among the samples
     │   ├── AllZero                  nothing but zeros
     │   └── BadParameter             a parameter outside its range
+    ├── Paused                       somebody holds planning: what would wait for it is refused
     ├── OutputFailed                 a file that was asked for cannot be written
     ├── NoRecordings                 no measurement of the session has IQ data
     ├── NoFeatures                   nothing is stored that could be looked at again
@@ -198,6 +199,12 @@ class BadParameter(SignalError):
     """A parameter of an estimator is outside its range."""
 
     reason = "bad_parameter"
+
+
+class Paused(HeimdallError):
+    """Somebody paused sensor and schedule; says who, and how it goes on."""
+
+    reason = "paused"
 
 
 class OutputFailed(HeimdallError):

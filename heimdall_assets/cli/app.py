@@ -14,6 +14,7 @@ from heimdall_assets.cli import (
     database,
     demo,
     features,
+    pauses,
     plots,
     receivers,
     reconcile,
@@ -58,6 +59,8 @@ app.command("dashboard")(dashboard.dashboard)
 app.command("backfill")(backfill.backfill)
 app.command("compare")(comparison.compare)
 app.command("verify")(verification.verify)
+app.command("pause")(pauses.pause)
+app.command("resume")(pauses.resume)
 app.command("ignore")(backfill.ignore)
 app.command("reconcile")(reconcile.reconcile)
 app.command("settings")(running.settings)

@@ -27,7 +27,7 @@ from heimdall_assets.cli.console import (
 )
 from heimdall_assets.cli.database import connected
 from heimdall_assets.cli.requests import print_request
-from heimdall_assets.db import coverage, heartbeats, progress, requests, sessions, states
+from heimdall_assets.db import coverage, heartbeats, pauses, progress, requests, sessions, states
 from heimdall_assets.db.engine import transaction
 from heimdall_assets.db.requests import Selection
 from heimdall_assets.errors import SettingError, UnknownSession
@@ -62,6 +62,8 @@ def backfill(
 ) -> None:
     """Ask for sessions to be computed; the sensor of the running system carries it out.
 
+    While planning is held (`heimdall pause`) the request is recorded and waits; `--run` is refused then.
+
     Example: heimdall backfill --retry-failed --reason not_found --wait
     """
     with reporting(as_json=as_json, debug=debug), stop_signals() as stopped:
@@ -94,10 +96,10 @@ def backfill(
                     else:
                         out.print(f"{planned} sessions", markup=False)
                     return
+                if run:
+                    pauses.require_running(connection)
                 request_id = requests.submit(connection, selection, requested_by=f"cli {getpass.getuser()}")
-                is_alive = is_daemon_alive(connection)
-            if not is_alive and not run:
-                err.print("no daemon is alive: the request waits until `heimdall up` or a dagster-daemon runs")
+                _say_what_holds_it(connection, is_own=run)
             if run or wait:
                 with dagster_processes(settings) if run else nullcontext() as processes:
                     found = _follow(engine, request_id, processes, stopped)
@@ -166,6 +168,15 @@ def is_daemon_alive(connection: Connection) -> bool:
     """True if a planner was at work a moment ago: then what is asked for will be carried out."""
     silence_s = heartbeats.seconds_since(connection, heartbeats.PLANNER)
     return silence_s is not None and silence_s < DAEMON_SILENCE_S
+
+
+def _say_what_holds_it(connection: Connection, *, is_own: bool) -> None:
+    """Tell whoever asks for something why nothing happens; ``is_own``: this process carries it out."""
+    held = pauses.current_pause(connection)
+    if held is not None:
+        err.print(f"{held.in_words}: the request waits until `heimdall resume`", markup=False)
+    if not is_own and not is_daemon_alive(connection):
+        err.print("no daemon is alive: the request waits until `heimdall up` or a dagster-daemon runs")
 
 
 def _look(engine: Engine, request_id: UUID) -> progress.Progress:

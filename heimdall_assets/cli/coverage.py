@@ -10,7 +10,7 @@ from rich.table import Table
 
 from heimdall_assets.cli.console import DebugOption, JsonOption, out, print_json, reporting, session_id_of
 from heimdall_assets.cli.database import connected
-from heimdall_assets.db import coverage, features, sessions, staleness, states
+from heimdall_assets.db import coverage, features, pauses, sessions, staleness, states
 from heimdall_assets.db.engine import transaction
 from heimdall_assets.extraction import featured_state
 from heimdall_assets.extraction.stored import inputs_of, mean_of, receivers_of
@@ -40,10 +40,13 @@ def stats(as_json: JsonOption = False, debug: DebugOption = False) -> None:
     with reporting(as_json=as_json, debug=debug), connected(load_settings()) as engine:
         with transaction(engine) as connection:
             figures = coverage.coverage_figures(connection, feature_version=FEATURE_VERSION)
+            held = pauses.current_pause(connection)
         if as_json:
             print_json(figures)
-        else:
-            out.print(stats_table(figures))
+            return
+        out.print(stats_table(figures))
+        if held is not None:
+            out.print(f"{held.in_words}; `heimdall resume` ends it", markup=False, style="yellow")
 
 
 def stats_table(figures: Mapping[str, int | float | None]) -> Table:

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from heimdall_assets.cli.console import DebugOption, JsonOption, err, out, print_json, reporting
 from heimdall_assets.cli.coverage import stats_table
 from heimdall_assets.cli.database import connected
-from heimdall_assets.db import coverage
+from heimdall_assets.db import coverage, pauses
 from heimdall_assets.db.engine import transaction
 from heimdall_assets.ingest import ingest
 from heimdall_assets.processes import ProcessFailed, dagster_processes, start_daemon, stop_signals, wait_until
@@ -129,8 +129,9 @@ def _drain(engine: Engine, settings: Settings, progress: Progress, stopped: thre
     """Run Dagster's daemon, sensor on, until nothing is pending or running and coverage has been reported."""
     with transaction(engine) as connection:
         figures = coverage.coverage_figures(connection, feature_version=FEATURE_VERSION)
-    if not _num_open(figures):
-        return
+        if not _num_open(figures):
+            return
+        pauses.require_running(connection)
     total = int(figures["total_recordings"] or 0)
     task = progress.add_task("extracting", total=total)
     with dagster_processes(settings) as processes:

@@ -13,6 +13,8 @@ from rich.table import Table
 
 from heimdall_assets.cli.console import DebugOption, JsonOption, err, out, print_json, reporting
 from heimdall_assets.cli.database import connected
+from heimdall_assets.db.engine import transaction
+from heimdall_assets.db.pauses import current_pause
 from heimdall_assets.processes import (
     ProcessFailed,
     dagster_processes,
@@ -45,7 +47,7 @@ def up(
     """
     with reporting(as_json=as_json, debug=debug), stop_signals() as stopped:
         settings = load_settings() if home is None else load_settings(home=home)
-        with connected(settings), dagster_processes(settings) as processes:
+        with connected(settings) as engine, dagster_processes(settings) as processes:
             start_webserver(processes, host=host, port=port)
             name = f"[{host}]" if ":" in host else host
             address, api_address = f"http://{name}:{port}", f"http://{name}:{api_port}"
@@ -82,6 +84,10 @@ def up(
                 out.print(f"home        {settings.home}", markup=False)
                 out.print(f"logs        {settings.home / 'logs'}", markup=False)
                 out.print("Sensor and schedule are on. Ctrl-C stops everything.", markup=False)
+                with transaction(engine) as connection:
+                    held = current_pause(connection)
+                if held is not None:
+                    out.print(f"They plan nothing: {held.in_words}; `heimdall resume` ends it.", markup=False)
             sys.stdout.flush()
             while not stopped.wait(1.0):
                 processes.check()

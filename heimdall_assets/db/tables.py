@@ -199,6 +199,17 @@ feature_heartbeats = sa.Table(
     sa.Column("position", UUID),  # the session at which a look that goes round all of them stopped
 )
 
+feature_pauses = sa.Table(
+    "feature_pauses",
+    metadata,
+    sa.Column("id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
+    sa.Column("paused_at", _timestamp, nullable=False, server_default=sa.func.clock_timestamp()),
+    sa.Column("paused_by", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text),
+    sa.Column("resumed_at", _timestamp),  # null in the one row that holds now
+    sa.Column("resumed_by", sa.Text),
+)
+
 feature_requests = sa.Table(
     "feature_requests",
     metadata,

@@ -3,7 +3,7 @@
 from dagster import AssetSelection, Config, OpExecutionContext, define_asset_job, job, op
 from pydantic import Field
 
-from heimdall_assets.db import requests
+from heimdall_assets.db import pauses, requests
 from heimdall_assets.db.engine import transaction
 from heimdall_assets.db.requests import Selection
 from heimdall_assets.defs.assets import measurement_features
@@ -77,8 +77,11 @@ def _request(context: OpExecutionContext, heimdall: Heimdall, selection: Selecti
     with heimdall.engine() as engine, transaction(engine) as connection:
         found = requests.count(connection, selection, feature_version=FEATURE_VERSION)
         request_id = requests.submit(connection, selection, requested_by=f"run {context.run_id}")
+        pause = pauses.current_pause(connection)
     context.log.info("Found %d recordings without features", found)
     context.log.info("Queued %d feature extraction tasks", found)
+    if pause is not None:
+        context.log.warning("the request waits: %s", pause.in_words)
     context.add_output_metadata({"request": str(request_id), "found": found})
 
 

@@ -14,8 +14,9 @@ from dagster._core.storage.tags import (
 )
 from sqlalchemy.engine import Connection, Engine
 
-from heimdall_assets.db import attempts, heartbeats, ledger, requests, states, work
+from heimdall_assets.db import attempts, heartbeats, ledger, pauses, requests, states, work
 from heimdall_assets.db.locks import planner_lock
+from heimdall_assets.db.pauses import Pause
 from heimdall_assets.defs.partitions import recording_sessions_partitions
 from heimdall_assets.extraction import retry_rule
 from heimdall_assets.planning import Asked, Batch, Candidate, plan, plan_requests, priority
@@ -49,6 +50,8 @@ class Plan:
         Sessions that were new; sessions whose worker had died.
     in_flight : int
         Batches planned earlier and not finished.
+    pause : Pause or None
+        Somebody holds planning: there are no batches, whatever waits.
     """
 
     is_busy: bool = False
@@ -56,6 +59,7 @@ class Plan:
     discovered: int = 0
     recovered: int = 0
     in_flight: int = 0
+    pause: Pause | None = None
 
     @property
     def num_sessions(self) -> int:
@@ -67,6 +71,9 @@ def plan_tick(
     instance: DagsterInstance, engine: Engine, settings: Settings, *, since: datetime | None, is_schedule: bool
 ) -> Plan:
     """Discover, take back what was lost, choose, reserve and register: all under the planner's lock.
+
+    While somebody holds planning, only the first two; runs that still wait in the queue are cancelled then, and their
+    sessions are planned anew afterwards.
 
     Parameters
     ----------
@@ -93,11 +100,14 @@ def plan_tick(
             return Plan(is_busy=True)
         heartbeats.beat(connection, heartbeats.PLANNER)
         result = Plan(discovered=ledger.catch_up(connection, since=since, is_full=is_schedule))
+        result.pause = pauses.current_pause(connection)
         result.recovered = len(attempts.recover_lost(connection, retry_rule(settings)))
-        in_flight, is_queue_waiting = _take_back(instance, connection, settings)
+        in_flight, is_queue_waiting = _take_back(instance, connection, settings, result.pause)
         if not is_schedule:
-            _take_in(connection)
+            _take_in(connection, result.pause)
         result.in_flight = sum(in_flight.values())
+        if result.pause is not None:
+            return result
         healthy = in_flight.get("fresh", 0) + in_flight.get("backlog", 0)
         free = settings.max_batches if is_schedule else max(0, settings.max_batches - healthy)
         slots = free * settings.batch_size
@@ -165,9 +175,10 @@ def _waiting(
     return newest, oldest, retries
 
 
-def _take_in(connection: Connection) -> None:
-    """Find the sessions of new requests, and see which of the others have ended."""
-    requests.take_in(connection, feature_version=FEATURE_VERSION)
+def _take_in(connection: Connection, pause: Pause | None) -> None:
+    """Find the sessions of new requests, unless these wait too, and see which of the others have ended."""
+    if pause is None:
+        requests.take_in(connection, feature_version=FEATURE_VERSION)
     for end in requests.settle(connection, feature_version=FEATURE_VERSION):
         if end.status == "done":
             logger.info(
@@ -226,7 +237,9 @@ def run_request(batch: Batch, planner: str) -> RunRequest:
     return RunRequest(run_key=batch.batch_id, job_name=EXTRACT_FEATURES, run_config=config, tags=tags)
 
 
-def _take_back(instance: DagsterInstance, connection: Connection, settings: Settings) -> tuple[dict[str, int], bool]:
+def _take_back(
+    instance: DagsterInstance, connection: Connection, settings: Settings, pause: Pause | None
+) -> tuple[dict[str, int], bool]:
     """Release batches whose run ended or never came; count the others by lane, and see if fresh ones are queued."""
     batches = work.open_batches(connection)
     if not batches:
@@ -234,7 +247,7 @@ def _take_back(instance: DagsterInstance, connection: Connection, settings: Sett
     now = states.database_time(connection)
     runs = instance.get_runs(RunsFilter(tags={BATCH_TAG: [batch_id for batch_id, _, _ in batches]}))
     statuses = {run.tags[BATCH_TAG]: run.status for run in runs}
-    statuses |= dict.fromkeys(_cancel_queued(instance, connection, runs), DagsterRunStatus.CANCELED)
+    statuses |= dict.fromkeys(_cancel_queued(instance, connection, runs, pause), DagsterRunStatus.CANCELED)
     ended, in_flight, is_queue_waiting = [], dict[str, int](), False
     for batch_id, reserved_at, _ in batches:
         status = statuses.get(batch_id)
@@ -256,24 +269,28 @@ def _take_back(instance: DagsterInstance, connection: Connection, settings: Sett
     return in_flight, is_queue_waiting
 
 
-def _cancel_queued(instance: DagsterInstance, connection: Connection, runs: Sequence[DagsterRun]) -> list[str]:
-    """Cancel the runs of cancelled requests that still wait in the queue; those that run end as they would have.
+def _cancel_queued(
+    instance: DagsterInstance, connection: Connection, runs: Sequence[DagsterRun], pause: Pause | None
+) -> list[str]:
+    """Cancel the runs of cancelled requests that still wait in the queue, during a pause all that do.
+
+    Those that run end as they would have.
 
     Returns
     -------
     list of str
         Their batches.
     """
-    queued = [
-        run for run in runs if run.status == DagsterRunStatus.QUEUED and run.tags[BATCH_TAG].startswith("request-")
-    ]
-    if not queued:
-        return []
-    ids = requests.cancelled_requests(connection, {run.tags.get(ORIGIN_TAG, "") for run in queued})
-    cancelled = [run for run in queued if run.tags.get(ORIGIN_TAG) in ids]
-    for run in cancelled:
-        instance.report_run_canceled(run, message="The request was cancelled.")
-    return [run.tags[BATCH_TAG] for run in cancelled]
+    queued = [run for run in runs if run.status == DagsterRunStatus.QUEUED]
+    if pause is None:
+        queued = [run for run in queued if run.tags[BATCH_TAG].startswith("request-")]
+        asked = {run.tags.get(ORIGIN_TAG, "") for run in queued}
+        ids = requests.cancelled_requests(connection, asked) if asked else set()
+        queued = [run for run in queued if run.tags.get(ORIGIN_TAG) in ids]
+    message = "The request was cancelled." if pause is None else f"Planned anew later: {pause.in_words}."
+    for run in queued:
+        instance.report_run_canceled(run, message=message)
+    return [run.tags[BATCH_TAG] for run in queued]
 
 
 @dataclass(frozen=True)

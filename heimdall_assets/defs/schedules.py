@@ -5,7 +5,7 @@ import logging
 from dagster import DefaultScheduleStatus, RunRequest, ScheduleEvaluationContext, SkipReason, schedule
 from sqlalchemy.engine import Engine
 
-from heimdall_assets.db import requests
+from heimdall_assets.db import pauses, requests
 from heimdall_assets.db.engine import transaction
 from heimdall_assets.defs.assets import coverage_event
 from heimdall_assets.defs.jobs import extract_features
@@ -47,13 +47,18 @@ def _tick(context: ScheduleEvaluationContext, heimdall: Heimdall) -> list[RunReq
     )
     try:
         with heimdall.engine() as engine:
-            check_inputs(engine, settings)
-            _ask_for_stale(engine, settings)
+            with transaction(engine) as connection:
+                is_held = pauses.current_pause(connection) is not None
+            if not is_held:
+                check_inputs(engine, settings)
+                _ask_for_stale(engine, settings)
             plan = plan_tick(context.instance, engine, settings, since=None, is_schedule=True)
-        logger.info("Found %d recordings without features", plan.num_sessions)
         context.instance.report_runless_asset_event(coverage_event(heimdall))
     except DatabaseError as error:
         return SkipReason(f"{error.reason}: {error.message}")
+    if plan.pause is not None:
+        return SkipReason(plan.pause.in_words)
+    logger.info("Found %d recordings without features", plan.num_sessions)
     logger.info("Queued %d feature extraction tasks", plan.num_sessions)
     if not plan.batches:
         return SkipReason("another planner is at work" if plan.is_busy else "nothing to plan")

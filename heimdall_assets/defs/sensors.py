@@ -104,8 +104,15 @@ def _result(plan: Plan, cursor: Cursor, events: list[AssetMaterialization], upke
             cursor=cursor.text(),
             asset_events=events,
         )
-    reason = "another planner is at work" if plan.is_busy else f"nothing to plan; {plan.in_flight} batches in flight"
-    return SensorResult(skip_reason=SkipReason(reason), cursor=cursor.text(), asset_events=events)
+    return SensorResult(skip_reason=SkipReason(_why_nothing(plan)), cursor=cursor.text(), asset_events=events)
+
+
+def _why_nothing(plan: Plan) -> str:
+    if plan.is_busy:
+        return "another planner is at work"
+    if plan.pause is not None:
+        return f"{plan.pause.in_words}; {plan.in_flight} batches in flight"
+    return f"nothing to plan; {plan.in_flight} batches in flight"
 
 
 def _coverage_due(

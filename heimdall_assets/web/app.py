@@ -11,6 +11,7 @@ from fastapi.responses import RedirectResponse, Response
 from fastapi.staticfiles import StaticFiles
 
 from heimdall_assets.db.heartbeats import PLANNER, seconds_since
+from heimdall_assets.db.pauses import current_pause
 from heimdall_assets.errors import DatabaseError
 from heimdall_assets.settings import Settings
 from heimdall_assets.web.auth import Guard
@@ -20,6 +21,7 @@ from heimdall_assets.web.login import SEE_OTHER, LogInFirst, login_page, login_r
 from heimdall_assets.web.metrics import metrics_router
 from heimdall_assets.web.overview import DAEMON_SILENCE_S
 from heimdall_assets.web.pages import pages_router
+from heimdall_assets.web.pauses import pauses_router
 from heimdall_assets.web.pictures import pictures_router
 from heimdall_assets.web.problems import answer_problems
 from heimdall_assets.web.rates import Rates
@@ -58,17 +60,27 @@ def create_app(settings: Settings) -> FastAPI:
 
     @app.get("/health", tags=["health"], summary="Whether it works")
     def health() -> dict[str, str]:
-        """State of the database and of the daemon, for monitors; needs no token."""
+        """State of the database, of the daemon and of the switch, for monitors; needs no token.
+
+        A pause is somebody's will and leaves the status as it is.
+        """
         try:
             with database.transaction() as connection:
                 silence_s = seconds_since(connection, PLANNER)
+                planning = "on" if current_pause(connection) is None else "paused"
         except DatabaseError as error:
             database.forget()
-            return {"status": "degraded", "database": error.reason, "daemon": "unknown"}
+            return {"status": "degraded", "database": error.reason, "daemon": "unknown", "planning": "unknown"}
         daemon = "ok" if silence_s is not None and silence_s < DAEMON_SILENCE_S else "silent"
-        return {"status": "ok" if daemon == "ok" else "degraded", "database": "ok", "daemon": daemon}
+        return {
+            "status": "ok" if daemon == "ok" else "degraded",
+            "database": "ok",
+            "daemon": daemon,
+            "planning": planning,
+        }
 
     app.include_router(tasks_router(settings, database, guard))
+    app.include_router(pauses_router(database, guard))
     app.include_router(metrics_router(database, guard))
     app.include_router(pictures_router(settings, database, guard))
     app.include_router(pages_router(settings, database, guard))

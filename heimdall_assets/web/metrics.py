@@ -14,6 +14,7 @@ from prometheus_client.registry import Collector
 
 from heimdall_assets.db import activity
 from heimdall_assets.db.heartbeats import PLANNER, seconds_since
+from heimdall_assets.db.pauses import current_pause
 from heimdall_assets.db.recent import STATES
 from heimdall_assets.web.problems import REFUSALS
 
@@ -54,6 +55,10 @@ class Figures(Collector):
             "heimdall_planner_silence_seconds",
             "Time since the planner was last at work; infinite where it never was.",
             value=float("inf") if silence_s is None else silence_s,
+        )
+        held = current_pause(self._connection)
+        yield GaugeMetricFamily(
+            "heimdall_paused", "1 while somebody holds planning, else 0.", value=float(held is not None)
         )
         attempts = CounterMetricFamily(
             "heimdall_attempts", "Attempts that ended, by outcome and reason.", labels=["outcome", "reason"]

@@ -11,6 +11,7 @@ from fastapi.responses import HTMLResponse
 from fastapi.security import HTTPAuthorizationCredentials
 from sqlalchemy.engine import Connection
 
+from heimdall_assets.db.pauses import current_pause
 from heimdall_assets.db.recent import STATES, TROUBLE, Position, list_sessions
 from heimdall_assets.records import FEATURE_VERSION
 from heimdall_assets.settings import Settings
@@ -46,8 +47,8 @@ def pages_router(settings: Settings, database: Database, guard: Guard) -> APIRou
     @router.get("/")
     def dashboard() -> HTMLResponse:
         with database.transaction() as connection:
-            overview = read_overview(connection)
-        return page("dashboard.html", overview=overview, links=links, backlog=backlog_in_words(overview))
+            overview, pause = read_overview(connection), current_pause(connection)
+        return page("dashboard.html", pause=pause, overview=overview, links=links, backlog=backlog_in_words(overview))
 
     @router.get("/sessions")
     def sessions(
@@ -68,10 +69,12 @@ def pages_router(settings: Settings, database: Database, guard: Guard) -> APIRou
                 after=behind,
                 limit=PAGE_SIZE + 1,
             )
+            pause = current_pause(connection)
         filters = {"state": state, **({"reason": reason} if reason else {})}
         more = links.sessions(found[PAGE_SIZE - 1].position, **filters) if len(found) > PAGE_SIZE else None
         return page(
             "sessions.html",
+            pause=pause,
             sessions=found[:PAGE_SIZE],
             state=state,
             reason=reason,
@@ -85,7 +88,8 @@ def pages_router(settings: Settings, database: Database, guard: Guard) -> APIRou
     def session(session_id: UUID) -> HTMLResponse:
         with database.transaction() as connection:
             view = read_session(connection, session_id, source_tolerance_hz=settings.source_tolerance_hz)
-        return page("session.html", view=view, links=links, kinds=KINDS, feature_version=FEATURE_VERSION)
+            pause = current_pause(connection)
+        return page("session.html", pause=pause, view=view, links=links, kinds=KINDS, feature_version=FEATURE_VERSION)
 
     return router
 
@@ -95,6 +99,7 @@ def report_page(connection: Connection, settings: Settings) -> str:
     overview = read_overview(connection)
     return rendered(
         "report.html",
+        pause=current_pause(connection),
         overview=overview,
         links=Links(settings.dagster_ui_url, has_pages=False),
         backlog=backlog_in_words(overview),

@@ -15,6 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from heimdall_assets.db import requests
 from heimdall_assets.db.coverage import coverage_figures
 from heimdall_assets.db.open_requests import submit_or_join
+from heimdall_assets.db.pauses import current_pause
 from heimdall_assets.db.progress import Progress, progress
 from heimdall_assets.db.requests import Selection
 from heimdall_assets.records import FEATURE_VERSION
@@ -121,8 +122,11 @@ def tasks_router(settings: Settings, database: Database, guard: Guard) -> APIRou
         requested_by = f"api {request.state.caller.name}"
         with database.transaction() as connection:
             task_id, is_new = submit_or_join(connection, selection, requested_by=requested_by)
+            held = current_pause(connection)
         logger.info("%s %s as request %s by %s", what, "started" if is_new else "joined", task_id, requested_by)
         text = f"{what} started" if is_new else f"{what} is already under way: this is the same task"
+        if held is not None:
+            text += f"; it waits: {held.in_words}"
         return Queued(task_id=task_id, message=text, status="queued")
 
     @router.post("/batch-extract", summary="Ask for a number of pending sessions")

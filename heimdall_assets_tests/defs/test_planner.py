@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from dagster import DagsterRunStatus
 
-from heimdall_assets.db import attempts, coverage, discovery, requests, states, work
+from heimdall_assets.db import attempts, coverage, discovery, pauses, requests, states, work
 from heimdall_assets.db.engine import transaction
 from heimdall_assets.db.locks import planner_lock, session_lock
 from heimdall_assets.db.progress import progress
@@ -446,6 +446,40 @@ def test_a_cancelled_request_gives_back_what_waits_in_the_queue_and_waits_for_wh
     assert f"Backfill cancelled: 3 recordings found, 0 done, 1 failed (request {request_id})" in [
         record.getMessage() for record in caplog.records
     ]
+
+
+# --- a pause
+
+
+def test_a_pause_takes_back_what_is_queued_plans_nothing_new_and_lets_what_runs_end(
+    dagster: Dagster, engine: Engine, factory: SessionFactory, settings: Settings
+) -> None:
+    ids = factory.add_many(4)
+    queued, running = tick(dagster, engine, limited(settings, batch_size=2)).batches
+    states_of_runs = (DagsterRunStatus.QUEUED, DagsterRunStatus.STARTED)
+    runs = [
+        dagster.add_run(status, tags=run_request(batch, "sensor").tags)
+        for batch, status in zip((queued, running), states_of_runs, strict=True)
+    ]
+    with transaction(engine) as connection:
+        held, _ = pauses.pause(connection, by="a test", reason="new disks")
+        request_id = requests.submit(connection, requests.Selection(pending=True), requested_by="a test")
+    late = factory.add(minutes=50)
+    for is_schedule in (False, True):
+        plan = tick(dagster, engine, settings, is_schedule=is_schedule)
+        assert (shapes(plan), plan.pause, plan.in_flight) == ([], held, 1)
+    assert set(reserved(factory)) == set(running.session_ids)
+    assert [dagster.status_of(run) for run in runs] == [DagsterRunStatus.CANCELED, DagsterRunStatus.STARTED]
+    assert factory.state(late) == "pending"  # it was discovered
+    with transaction(engine) as connection:
+        assert progress(connection, request_id).status == "queued"
+        pauses.resume(connection, by="a test")
+    plan = tick(dagster, engine, settings)
+    assert plan.pause is None
+    planned = {key for batch in plan.batches for key in batch.session_ids}
+    assert planned == {late, *ids} - set(running.session_ids)
+    with transaction(engine) as connection:
+        assert progress(connection, request_id).total_found == 5
 
 
 # --- run requests

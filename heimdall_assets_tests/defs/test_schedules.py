@@ -12,6 +12,8 @@ from dagster._core.definitions.instigation_logger import get_instigation_log_rec
 from dagster._core.execution.build_resources import wrap_resources_for_execution
 from dagster._core.log_manager import LOG_RECORD_METADATA_ATTR
 
+from heimdall_assets.db import pauses
+from heimdall_assets.db.engine import transaction
 from heimdall_assets.db.locks import planner_lock
 from heimdall_assets.defs.logs import shown_in
 from heimdall_assets.defs.resources import Heimdall
@@ -175,6 +177,25 @@ def test_a_tick_beside_another_planner_skips(dagster: Dagster, factory: SessionF
         assert connection is not None
         assert tick(dagster) == "another planner is at work"
     assert len(requests_of(dagster)) == 1
+
+
+def test_during_a_pause_a_tick_reads_no_recording_asks_for_nothing_and_says_why(
+    dagster: Dagster, factory: SessionFactory, engine: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_limits(monkeypatch, recompute_stale_per_tick=1)
+    key = factory.add()
+    extract_session(engine, key, settings)
+    tick(dagster)
+    factory.replace_file(key, "other.npy")
+    factory.rows("UPDATE heimdall.feature_states SET stale_reason = 'receiver_settings' RETURNING 1")
+    factory.add(minutes=5)
+    with transaction(engine) as connection:
+        held, _ = pauses.pause(connection, by="cli ada")
+    assert tick(dagster) == held.in_words
+    assert factory.scalar("SELECT count(*) FROM heimdall.feature_requests") == 0
+    assert factory.state(key) == "done"
+    (latest, *_) = dagster.materializations(AssetKey("feature_coverage"))
+    assert latest.metadata["recordings_pending"].value == 1
 
 
 def test_a_tick_skips_while_the_database_is_away(dagster: Dagster, monkeypatch: pytest.MonkeyPatch) -> None:

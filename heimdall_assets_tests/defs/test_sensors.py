@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 from dagster import DagsterRunStatus, RunRequest, SensorResult, SkipReason, build_sensor_context
 
+from heimdall_assets.db import pauses
+from heimdall_assets.db.engine import transaction
 from heimdall_assets.db.locks import planner_lock
 from heimdall_assets.defs.planner import Cursor
 from heimdall_assets.defs.resources import Heimdall
@@ -217,6 +219,20 @@ def test_beside_another_planner_the_tick_skips_and_looks_again_from_where_it_was
     assert reason_of(busy) == "another planner is at work"
     assert Cursor.parse(busy.cursor).discovered_until == Cursor.parse(before.cursor).discovered_until
     assert len(requests_of(tick(dagster, busy.cursor))) == 1
+
+
+def test_during_a_pause_the_tick_says_who_paused_and_why_and_remembers_what_it_discovered(
+    dagster: Dagster, factory: SessionFactory, engine: Engine
+) -> None:
+    factory.add()
+    with transaction(engine) as connection:
+        held, _ = pauses.pause(connection, by="cli ada", reason="new disks")
+    paused = tick(dagster)
+    assert reason_of(paused) == f"{held.in_words}; 0 batches in flight"
+    assert Cursor.parse(paused.cursor).discovered_until is not None
+    with transaction(engine) as connection:
+        pauses.resume(connection, by="cli ada")
+    assert len(requests_of(tick(dagster, paused.cursor))) == 1
 
 
 def test_a_database_that_is_away_is_a_reason_to_skip(dagster: Dagster, monkeypatch: pytest.MonkeyPatch) -> None:

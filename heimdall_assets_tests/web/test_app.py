@@ -87,10 +87,15 @@ def test_figures_need_the_token_and_are_those_of_stats(
 
 
 def test_health_tells_the_database_and_the_daemon_without_a_token(address: str, engine: Engine) -> None:
-    assert get(address, "/health")[2] == {"status": "degraded", "database": "ok", "daemon": "silent"}
+    assert get(address, "/health")[2] == {
+        "status": "degraded",
+        "database": "ok",
+        "daemon": "silent",
+        "planning": "on",
+    }
     with transaction(engine) as connection:
         heartbeats.beat(connection, heartbeats.PLANNER)
-    assert get(address, "/health")[2] == {"status": "ok", "database": "ok", "daemon": "ok"}
+    assert get(address, "/health")[2] == {"status": "ok", "database": "ok", "daemon": "ok", "planning": "on"}
 
 
 def test_a_database_that_is_away_is_503_and_the_api_recovers_by_itself(
