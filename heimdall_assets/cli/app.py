@@ -13,6 +13,7 @@ from heimdall_assets.cli import (
     dashboard,
     database,
     demo,
+    export,
     features,
     pauses,
     plots,
@@ -56,6 +57,7 @@ app.command("show")(coverage.show)
 app.command("stats")(coverage.stats)
 app.command("failures")(coverage.failures)
 app.command("dashboard")(dashboard.dashboard)
+app.command("export")(export.export)
 app.command("backfill")(backfill.backfill)
 app.command("compare")(comparison.compare)
 app.command("verify")(verification.verify)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +9,7 @@ import typer
 
 from heimdall_assets.cli.console import DebugOption, JsonOption, out, print_json, reporting
 from heimdall_assets.cli.database import connected
+from heimdall_assets.cli.output import whole_file
 from heimdall_assets.db.engine import transaction
 from heimdall_assets.errors import SettingError
 from heimdall_assets.settings import load_settings
@@ -34,22 +33,9 @@ def dashboard(
 
         with connected(settings) as engine, transaction(engine) as connection:
             text = report_page(connection, settings)
-        _write(output, text)
+        with whole_file(output) as draft:
+            draft.write_text(text, encoding="utf-8")
         if as_json:
             print_json({"output": str(output), "bytes": len(text.encode())})
         else:
             out.print(str(output), markup=False)
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a file that is either whole or not there."""
-    try:
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(descriptor, "w", encoding="utf-8") as handle:
-            handle.write(text)
-        mask = os.umask(0)
-        os.umask(mask)
-        Path(name).chmod(0o666 & ~mask)
-        Path(name).replace(path)
-    except OSError as error:
-        raise SettingError(f"--output {str(path)!r} cannot be written: {error.strerror}") from error

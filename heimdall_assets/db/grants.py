@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from psycopg.sql import Identifier
 
-from heimdall_assets.db import tables
+from heimdall_assets.db import tables, training
 from heimdall_assets.db.migrate import VERSION_TABLE
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def grants(role: str, *, ingest: bool = False) -> list[str]:
         _grant("SELECT", HEIMDALL_TABLES, name),
         _grant("SELECT, INSERT, UPDATE", [shared], name),
         _grant("SELECT, INSERT, UPDATE, DELETE", ours, name),
-        f"GRANT SELECT ON {VERSION_TABLE} TO {name}",
+        f"GRANT SELECT ON {VERSION_TABLE}, {training.VIEW} TO {name}",
     ]
     if ingest:
         statements.append(_grant("INSERT", HEIMDALL_TABLES, name))
