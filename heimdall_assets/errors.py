@@ -14,7 +14,10 @@
     ├── RecordingError               one receiver's IQ object cannot be used
     │   ├── LocationRefused          outside the allowed roots, or of a scheme that is not served
     │   ├── RecordingNotFound        the object does not exist
-    │   ├── StoreUnavailable         the store does not answer, or refuses the credentials
+    │   ├── StoreUnavailable         the store does not answer, or cannot be read
+    │   │   ├── AccessDenied         the credentials may not read (or write) there
+    │   │   ├── CredentialsRefused   there are no credentials, or the store does not accept them
+    │   │   └── BucketMissing        there is no such bucket
     │   ├── RecordingTooLarge        larger than HEIMDALL_MAX_OBJECT_BYTES
     │   ├── EmptyRecording           no bytes, or a header without samples
     │   ├── UnknownFormat            neither content, hints nor suffix tell the format
@@ -139,6 +142,28 @@ class StoreUnavailable(RecordingError):
 
     reason = "store_unavailable"
     transient = True
+
+
+class AccessDenied(StoreUnavailable):
+    """The store knows the credentials, but they may not do this there.
+
+    Not the recording's fault: once a person has changed the policy, everything that waits goes on by itself. A store
+    also answers so for an object that is missing, where the credentials may not list the bucket.
+    """
+
+    reason = "access_denied"
+
+
+class CredentialsRefused(StoreUnavailable):
+    """There are no credentials, or the store does not accept them: unknown, expired, or signed with a wrong clock."""
+
+    reason = "credentials_refused"
+
+
+class BucketMissing(StoreUnavailable):
+    """There is no such bucket or container: a setting is wrong, or the bucket is made later."""
+
+    reason = "no_such_bucket"
 
 
 class RecordingTooLarge(RecordingError):

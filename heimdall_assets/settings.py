@@ -202,7 +202,21 @@ class Settings(BaseSettings):
     dagster_ui_url: HttpURL = Field(
         default="http://127.0.0.1:3000", description="Where the dashboard's links to Dagster's UI lead"
     )
-    s3_endpoint_url: str | None = Field(default=None, description="Endpoint of an S3-compatible store")
+    s3_endpoint_url: HttpURL | None = Field(
+        default=None, description="Endpoint of an S3-compatible store; unset: AWS, or what AWS_ENDPOINT_URL says"
+    )
+    store_connections: int = Field(
+        default=32, ge=1, le=1000, description="Most requests to one bucket at a time, of one process"
+    )
+    store_timeout_seconds: float = Field(
+        default=30.0, gt=0, le=3600, description="Longest that one request to an object store may take"
+    )
+    store_retry_seconds: float = Field(
+        default=10.0,
+        ge=0,
+        le=300,
+        description="How long a request to an object store that does not answer is repeated; 0: never",
+    )
     celery_broker_url: SecretStr | None = Field(
         default=None, description="Broker of Celery workers; unset: runs are processes on this machine"
     )

@@ -15,8 +15,10 @@ from heimdall_assets import embedded
 from heimdall_assets.db import migrate
 from heimdall_assets.db.engine import autocommit, create_database_if_missing, open_engine
 from heimdall_assets.db.urls import heimdall_url
+from heimdall_assets.iq.buckets import forget_buckets
 from heimdall_assets.settings import Settings, current_settings, load_settings
 from heimdall_assets_tests.factory import SessionFactory
+from heimdall_assets_tests.object_store import ENVIRONMENT, ObjectStore, serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -81,6 +83,24 @@ def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[URL]:
         migrate.upgrade(engine)
         engine.dispose()
         yield url
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[ObjectStore]:
+    """An S3 server, in a process of its own."""
+    with serving() as store:
+        yield store
+
+
+@pytest.fixture
+def object_store(s3_server: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> Iterator[ObjectStore]:
+    """The S3 server, with endpoint and credentials in the environment."""
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("HEIMDALL_S3_ENDPOINT_URL", s3_server.endpoint)
+    forget_buckets()
+    yield s3_server
+    forget_buckets()
 
 
 def make_database(server_url: URL, template: str = TEMPLATE) -> URL:

@@ -46,7 +46,10 @@ def test_what_nobody_foresaw_keeps_its_cause() -> None:
 
 def test_what_may_pass_by_itself_is_tried_again_and_nothing_else_is() -> None:
     transient = {kind.__name__ for kind in KINDS if kind.transient}
-    assert transient == {"DatabaseUnavailable", "SessionBusy", "RecordingNotFound", "StoreUnavailable"}
+    assert transient == {
+        "DatabaseUnavailable", "SessionBusy", "RecordingNotFound",
+        "StoreUnavailable", "AccessDenied", "CredentialsRefused", "BucketMissing",
+    }  # fmt: skip
 
 
 def test_the_drawing_is_the_tree() -> None:

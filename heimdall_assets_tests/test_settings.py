@@ -60,6 +60,9 @@ VALUES: dict[str, tuple[str, object]] = {
     "login_rate_limit": ("5/hour", "5/hour"),
     "dagster_ui_url": ("https://dagster.example/ui", "https://dagster.example/ui"),
     "s3_endpoint_url": ("http://minio:9000", "http://minio:9000"),
+    "store_connections": ("8", 8),
+    "store_timeout_seconds": ("0.5", 0.5),
+    "store_retry_seconds": ("0", 0.0),
     "celery_broker_url": ("amqp://broker", SecretStr("amqp://broker")),
 }
 """Of every setting: the text of its variable, some at the edge of what is allowed, and what it means."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from heimdall_assets.db import inputs, work
 from heimdall_assets.db.engine import transaction
+from heimdall_assets.errors import StoreUnavailable
 from heimdall_assets.iq import identify
 
 if TYPE_CHECKING:
@@ -28,20 +29,29 @@ WORD_LENGTH = 12
 """Hexadecimal digits of an object's word: two objects of one session never share one."""
 
 
-def words_of(locations: Iterable[tuple[UUID, str]], settings: Settings) -> str:
-    """A word for every object that is there, in order; an object that is missing, or out of reach, has none."""
+def words_of(locations: Iterable[tuple[UUID, str]], settings: Settings) -> tuple[str, bool]:
+    """A word for every object that is there, in order, and whether all could be looked for.
+
+    An object that is missing has none; nor has one whose store does not answer, of which nothing can be told.
+    """
     words = []
+    is_complete = True
     for measurement_id, location in locations:
-        identity = identify(location, settings)
+        try:
+            identity = identify(location, settings)
+        except StoreUnavailable:
+            is_complete = False
+            continue
         if identity is not None:
             text = "\n".join(map(str, (measurement_id, location, *identity)))
             words.append(hashlib.sha256(text.encode()).hexdigest()[:WORD_LENGTH])
-    return " ".join(sorted(words))
+    return " ".join(sorted(words)), is_complete
 
 
 def inputs_of(session: Session, settings: Settings) -> str:
     """The words of a session's inputs, before they are read: what is replaced meanwhile is found to be new later."""
-    return words_of(((m.id, m.iq_data_location or "") for m in session.measurements), settings)
+    words, _ = words_of(((m.id, m.iq_data_location or "") for m in session.measurements), settings)
+    return words
 
 
 def all_words(before: str | None, now: str) -> str:
@@ -67,9 +77,10 @@ def check_inputs(engine: Engine, settings: Settings) -> list[UUID]:
         found = list(pool.map(lambda item: words_of(item.locations, settings), tried))
     unknown: dict[UUID, str] = {}
     renewed: dict[UUID, str] = {}
-    for item, words in zip(tried, found, strict=True):
+    for item, (words, is_complete) in zip(tried, found, strict=True):
         if item.inputs_tried is None:
-            unknown[item.session_id] = words
+            if is_complete:
+                unknown[item.session_id] = words
         elif set(words.split()) - set(item.inputs_tried.split()):
             renewed[item.session_id] = item.why
     with transaction(engine) as connection:

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from heimdall_assets.errors import BadParameter, LocationRefused, RecordingError
+from heimdall_assets.errors import BadParameter, LocationRefused, RecordingError, StoreUnavailable
 from heimdall_assets.iq import urls
 from heimdall_assets.iq.formats import find_format
 from heimdall_assets.iq.header import Hints
 from heimdall_assets.iq.locations import locate, store_url
 from heimdall_assets.iq.sources import LocalFile
+from heimdall_assets.iq.urls import is_object_url
 from heimdall_assets.records import IQRecording
 
 if TYPE_CHECKING:
@@ -124,8 +125,8 @@ def open_iq(path_or_url: str | os.PathLike[str], **hints: Unpack[Hints]) -> IQFi
     Parameters
     ----------
     path_or_url : str or path
-        A file, or a URL in fsspec's notation: ``file:///path``, ``zip://member::archive``, ``memory://name``,
-        ``s3://bucket/key`` and whatever else there is a package installed for.
+        A file, or a URL in fsspec's notation: ``file:///path``, ``zip://member::archive``, ``s3://bucket/key``,
+        ``gs://``, ``az://``, ``memory://name`` and whatever else there is a package installed for.
     **hints
         ``format``, ``sample_rate_hz``, ``center_frequency_hz``, ``max_bytes``: see
         :class:`~heimdall_assets.iq.header.Hints`.
@@ -153,10 +154,13 @@ def open_iq(path_or_url: str | os.PathLike[str], **hints: Unpack[Hints]) -> IQFi
     return IQFile(open_source(path_or_url, checked.get("max_bytes")), checked)
 
 
-def open_source(place: str | os.PathLike[str], max_bytes: int | None = None) -> ByteSource:
+def open_source(
+    place: str | os.PathLike[str], max_bytes: int | None = None, settings: Settings | None = None
+) -> ByteSource:
     """Open what a trusted path or URL names, as bytes; errors are those of :func:`open_iq`.
 
-    A kind of store that is to be read without fsspec is one more class of :class:`ByteSource` and one branch here.
+    Settings are those of the environment where none are given; only object stores need them. A kind of store that is
+    to be read without fsspec is one more class of :class:`ByteSource` and one branch here.
     """
     if not isinstance(place, str) or not urls.is_url(place):
         return LocalFile(Path(place), max_bytes)
@@ -172,7 +176,12 @@ def open_source(place: str | os.PathLike[str], max_bytes: int | None = None) -> 
 
         member, archive = urls.zip_parts(place)
         # The limit is the recording's: an archive of many recordings may be larger.
-        return zipped.open_member(open_source(archive), member, max_bytes)
+        return zipped.open_member(open_source(archive, None, settings), member, max_bytes)
+    if is_object_url(place):
+        from heimdall_assets.iq import objects  # noqa: PLC0415  # obstore, only for its URLs
+        from heimdall_assets.settings import load_settings  # noqa: PLC0415  # paths need none
+
+        return objects.open_object(place, settings or load_settings(), max_bytes)
     from heimdall_assets.iq import stores  # noqa: PLC0415  # fsspec, only for URLs
 
     return stores.open_url(place, max_bytes)
@@ -225,9 +234,21 @@ def identify(location: str, settings: Settings) -> tuple[int, str] | None:
     -------
     tuple of (int, str) or None
         Bytes and etag, which changes when the object does; None where there is no object that may be read.
+
+    Raises
+    ------
+    StoreUnavailable
+        Whether there is one cannot be told: the store does not answer.
     """
     try:
+        url = store_url(location, settings.resolved_iq_root, settings.iq_extra_roots)
+        if url is not None and is_object_url(url):
+            from heimdall_assets.iq import objects  # noqa: PLC0415  # obstore, only for its URLs
+
+            return objects.identity_of(url, settings)
         source = _located(location, settings, None)
+    except StoreUnavailable:
+        raise
     except RecordingError:
         return None
     try:
@@ -241,7 +262,7 @@ def _located(location: str, settings: Settings, max_bytes: int | None) -> ByteSo
     root, extra_roots = settings.resolved_iq_root, settings.iq_extra_roots
     url = store_url(location, root, extra_roots)
     if url is not None:
-        return open_source(url, max_bytes)
+        return open_source(url, max_bytes, settings)
     path, roots = locate(location, root, extra_roots)
     return LocalFile(path, max_bytes, roots)
 

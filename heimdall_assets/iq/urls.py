@@ -16,6 +16,8 @@ CHAIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*(://[^:]*)?::")
 CREDENTIALS = re.compile(r"://[^/@\s]*@")
 QUERY = re.compile(r"\?\S+")
 ZIP = "zip://"
+OBJECT_SCHEMES = {"s3", "gs", "az"}
+"""Of object stores that are read by their own client; all others are fsspec's."""
 
 
 def url_scheme(location: str) -> str | None:
@@ -30,6 +32,11 @@ def url_scheme(location: str) -> str | None:
 def is_url(text: str) -> bool:
     """Whether a text is to be read as a URL, chained ones included, and not as a path."""
     return url_scheme(text) is not None or (CHAIN.match(text) is not None and "://" in text)
+
+
+def is_object_url(url: str) -> bool:
+    """Whether a URL names a place in an object store."""
+    return url_scheme(url) in OBJECT_SCHEMES and "://" in url and "::" not in url
 
 
 def shown(url: str) -> str:
@@ -79,10 +86,10 @@ def joined(root: str, relative: PurePosixPath) -> str:
 
 
 def below(url: str, root: str) -> str | None:
-    """What a URL adds to that of a root that it lies in; None where it does not lie there."""
+    """What a URL adds to that of a root that it lies in, no slash before it; None where it does not lie there."""
     if "::" in root or url_scheme(url) != url_scheme(root):
         return None
     path, folder = (text.partition("://")[2].strip("/") for text in (url, root))
     if not folder:
         return path or None
-    return path[len(folder) + 1 :] or None if path.startswith(f"{folder}/") else None
+    return path[len(folder) + 1 :].lstrip("/") or None if path.startswith(f"{folder}/") else None

@@ -19,9 +19,8 @@ from heimdall_assets.errors import (
     StoreUnavailable,
     TruncatedRecording,
 )
-from heimdall_assets.iq import open_iq, open_location
+from heimdall_assets.iq import open_iq
 from heimdall_assets.iq.stores import open_url
-from heimdall_assets.settings import load_settings
 from heimdall_assets_tests.iq.builders import components
 from heimdall_assets_tests.iq.specimens import memory
 
@@ -177,17 +176,6 @@ class TestRefusals:
         with pytest.raises(StoreUnavailable, match=r"dropbox://me/rx\.npy cannot be read: .*dropbox") as caught:
             open_iq("dropbox://me/rx.npy")
         assert caught.value.transient
-
-
-def test_the_default_root_of_a_given_database_names_the_package_that_it_needs(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    settings = load_settings(database_url="postgresql://db/heimdall")
-    # None is how Python itself marks a module that cannot be imported.
-    monkeypatch.setitem(sys.modules, "s3fs", None)
-    monkeypatch.delitem(sys.modules["fsspec.registry"]._registry, "s3", raising=False)
-    with pytest.raises(StoreUnavailable, match=r"s3://heimdall-raw-iq/a/rx\.npy cannot be read: Install s3fs"):
-        open_location("a/rx.npy", settings)
 
 
 def test_paths_do_not_pay_for_fsspec() -> None:

@@ -58,6 +58,8 @@ def test_a_name_is_put_below_the_folder_of_a_root(root: str, url: str) -> None:
 def test_only_what_lies_below_a_root_does() -> None:
     assert below("s3://bucket/prefix/a", "s3://bucket/prefix") == "a"
     assert below("S3://bucket/prefix/a/b", "s3://bucket/prefix/") == "a/b"
+    assert below("s3://bucket/prefix//a/b", "s3://bucket/prefix") == "a/b"
+    assert below("s3://bucket/prefix//", "s3://bucket/prefix") is None
     assert below("memory:///a/b", "memory://a") == "b"
     assert below("memory://a", "memory://") == "a"
     for url in ("s3://bucket/prefix", "s3://bucket/prefix2/a", "s3://bucket2/prefix/a", "gs://bucket/prefix/a",

@@ -1,0 +1,196 @@
+"""A local S3 server (moto) in a process of its own, and one that fails as it is told; for tests and benchmarks.
+
+    python -m heimdall_assets_tests.object_store
+
+runs moto's server on a free port, prints its address, and ends when its standard input does, so that it never
+outlives whoever started it.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING
+from urllib.request import Request, urlopen
+
+import obstore
+from obstore.store import S3Store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+ACCESS_KEY_ID = "AKIDHEIMDALLTEST"
+SECRET_ACCESS_KEY = "wJalrXUtnFEMIheimdall+secret"
+SESSION_TOKEN = "FwoGZXIvYXdzEheimdall+token"
+ENVIRONMENT = {
+    "AWS_ACCESS_KEY_ID": ACCESS_KEY_ID,
+    "AWS_SECRET_ACCESS_KEY": SECRET_ACCESS_KEY,
+    "AWS_SESSION_TOKEN": SESSION_TOKEN,
+    "AWS_REGION": "us-east-1",
+}
+"""Credentials as operators give them."""
+
+
+LONG_AGO = "Wed, 21 Oct 2015 07:28:00 GMT"
+
+
+@dataclass(frozen=True)
+class ObjectStore:
+    """An S3 server of this machine.
+
+    Attributes
+    ----------
+    endpoint : str
+        Its address.
+    """
+
+    endpoint: str
+
+    def bucket(self, name: str) -> S3Store:
+        """Client of a bucket, which need not exist."""
+        return S3Store(
+            name,
+            endpoint=self.endpoint,
+            access_key_id=ACCESS_KEY_ID,
+            secret_access_key=SECRET_ACCESS_KEY,
+            session_token=SESSION_TOKEN,
+            client_options={"allow_http": True},
+        )
+
+    def make_bucket(self, name: str) -> S3Store:
+        """Make a bucket; its client."""
+        # moto looks at no signature
+        urlopen(Request(f"{self.endpoint}/{name}", method="PUT")).close()
+        return self.bucket(name)
+
+    def upload(self, bucket: str, folder: Path, prefix: str = "") -> None:
+        """Put all files below a folder into a bucket."""
+        for path in sorted(folder.rglob("*")):
+            if path.is_file():
+                obstore.put(self.bucket(bucket), f"{prefix}{path.relative_to(folder)}", path)
+
+
+@contextmanager
+def serving() -> Iterator[ObjectStore]:
+    """Run moto's server in a process of its own."""
+    command = [sys.executable, "-m", "heimdall_assets_tests.object_store"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdin is not None
+        try:
+            yield ObjectStore(process.stdout.readline().strip())
+        finally:
+            process.stdin.close()
+            process.terminate()
+
+
+Answer = tuple[int, str] | bytes
+"""Status and body; or an object's bytes, of which the range that is asked for is given."""
+
+
+@dataclass
+class MoodyServer:
+    """A server that answers every request as it is told.
+
+    Attributes
+    ----------
+    endpoint : str
+        Its address.
+    answers : list of Answer
+        The next answers; the last one stays.
+    requests : list of str
+        Method, path and range of what was asked.
+    may_answer : Event
+        Answers wait until it is set; it is at first.
+    """
+
+    endpoint: str
+    answers: list[Answer]
+    requests: list[str] = field(default_factory=list)
+    may_answer: threading.Event = field(default_factory=threading.Event)
+
+    def answer(self, request: BaseHTTPRequestHandler) -> None:
+        """Answer a request as the next in turn says."""
+        asked = request.headers.get("Range", "")
+        self.requests.append(f"{request.command} {request.path} {asked}".strip())
+        self.may_answer.wait()
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, bytes):
+            first, last = (int(number) for number in asked.removeprefix("bytes=").split("-"))
+            status, content = 206, answer[first : last + 1]
+            headers = {"Content-Range": f"bytes {first}-{first + len(content) - 1}/{len(answer)}", "ETag": '"moody"'}
+        else:
+            status, content, headers = answer[0], answer[1].encode(), {}
+        request.send_response(status)
+        for name, value in {"Content-Length": str(len(content)), "Last-Modified": LONG_AGO, **headers}.items():
+            request.send_header(name, value)
+        request.end_headers()
+        if request.command != "HEAD":
+            request.wfile.write(content)
+
+
+class QuietServer(ThreadingHTTPServer):
+    """Clients that gave up waiting are nothing to report."""
+
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        pass
+
+
+@contextmanager
+def moody(*answers: Answer) -> Iterator[MoodyServer]:
+    """Run a server that gives these answers one after the other, the last one for ever."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            told.answer(self)
+
+        def do_HEAD(self) -> None:
+            told.answer(self)
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the overridden method's name
+            pass
+
+    with QuietServer(("127.0.0.1", 0), Handler) as server:
+        told = MoodyServer(f"http://127.0.0.1:{server.server_port}", list(answers))
+        told.may_answer.set()
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        try:
+            yield told
+        finally:
+            told.may_answer.set()
+            server.shutdown()
+
+
+def refused(code: str, sentence: str = "", **more: str) -> str:
+    """Return the body of an S3 refusal."""
+    details = "".join(f"<{name}>{value}</{name}>" for name, value in more.items())
+    return f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>{sentence}</Message>{details}</Error>"
+
+
+def main() -> None:
+    """Serve until standard input ends."""
+    import logging  # noqa: PLC0415
+
+    from moto.server import ThreadedMotoServer  # noqa: PLC0415  # a second of imports
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    sys.stdout.write(f"http://{host}:{port}\n")
+    sys.stdout.flush()
+    sys.stdin.read()
+    server.stop()
+
+
+if __name__ == "__main__":
+    main()
