@@ -58,6 +58,31 @@ def delete_keys(connection: Connection, keys: Sequence[str], *, partitions: str)
         )
 
 
+def left_red(connection: Connection, run_ids: Collection[str], *, asset_key: str) -> list[str]:
+    """Partitions that some runs were to materialize, and that nobody has materialized since those were planned.
+
+    Parameters
+    ----------
+    connection : Connection
+        Dagster's database, whichever driver it uses.
+    run_ids : collection of str
+        Runs that failed.
+    asset_key : str
+        As Dagster writes it: ``'["measurement_features"]'``.
+    """
+    if not run_ids:
+        return []
+    query = sa.text(f"""
+        SELECT DISTINCT e.partition FROM event_logs e
+        WHERE e.run_id IN :run_ids AND e.dagster_event_type = '{_PLANNED}' AND e.asset_key = :asset_key
+          AND e.partition IS NOT NULL
+          AND NOT EXISTS (SELECT 1 FROM event_logs n
+                          WHERE n.asset_key = e.asset_key AND n.partition = e.partition AND n.id > e.id
+                            AND n.dagster_event_type = '{_MATERIALIZATION}')""")
+    parameters = {"run_ids": list(run_ids), "asset_key": asset_key}
+    return list(connection.scalars(query.bindparams(sa.bindparam("run_ids", expanding=True)), parameters))
+
+
 def unneeded_runs(connection: Connection, run_ids: Collection[str], *, partitions: str) -> list[str]:
     """Those of some runs that hold no event that is needed.
 

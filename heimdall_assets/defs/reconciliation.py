@@ -8,9 +8,10 @@ reconciliation finds, since it compares the key sets as a whole.
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
-from dagster import DagsterInstance
+from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
 from dagster._core.storage.event_log import SqlEventLogStorage
 from dagster._core.storage.partition_status_cache import AssetPartitionStatus
 from sqlalchemy.engine import Engine
@@ -93,6 +94,29 @@ def report(instance: DagsterInstance, engine: Engine, settings: Settings, *, lim
     with transaction(engine) as connection:
         partitions.set_reported(connection, told)
     return len(told)
+
+
+def doubt_failed_runs(instance: DagsterInstance, engine: Engine, *, since: datetime) -> int:
+    """Have what runs left red that failed since a moment reported again, where it has features.
+
+    A run that covers sessions which were done before, as a backfill from the UI does, and dies, turns them red.
+
+    Returns
+    -------
+    int
+        Number of partitions that such runs left red, those without features included.
+    """
+    storage = instance.event_log_storage
+    failed = instance.get_run_records(RunsFilter(statuses=[DagsterRunStatus.FAILURE], updated_after=since))
+    if not failed or not isinstance(storage, SqlEventLogStorage):
+        return 0
+    run_ids = [record.dagster_run.run_id for record in failed]
+    with storage.index_connection() as connection:
+        red = eventlog.left_red(connection, run_ids, asset_key=FEATURES_KEY.to_string())
+    if red:
+        with transaction(engine) as connection:
+            partitions.set_lost(connection, _sessions(red).keys(), has_key=True)
+    return len(red)
 
 
 def _remove_vanished(instance: DagsterInstance, engine: Engine) -> int:

@@ -26,7 +26,7 @@ from heimdall_assets.defs.assets import coverage_event
 from heimdall_assets.defs.jobs import extract_features, extract_sessions
 from heimdall_assets.defs.logs import shown_in
 from heimdall_assets.defs.planner import LAUNCH_GRACE, ORIGIN_TAG, Cursor, Plan, plan_tick, run_request
-from heimdall_assets.defs.reconciliation import report
+from heimdall_assets.defs.reconciliation import doubt_failed_runs, report
 from heimdall_assets.defs.resources import Heimdall
 from heimdall_assets.defs.runs import fail_dead_runs, has_open_runs
 from heimdall_assets.defs.upkeep import reconcile_partitions, retention
@@ -44,6 +44,11 @@ COVERAGE_INTERVAL = timedelta(seconds=60)
 
 REPORTS_A_TICK = 50
 """Sessions that a tick without other work shows as materialized; half a second's worth. The daily job has no limit."""
+REPORTS_A_BUSY_TICK = 10
+"""The same of a tick that has runs to launch, since where sessions arrive all the time every tick has."""
+
+FAILED_OVERLAP = timedelta(seconds=60)
+"""Failed runs are looked for so far behind the last tick: whoever ended one has a clock of its own."""
 
 
 @sensor(
@@ -67,7 +72,8 @@ def _tick(context: SensorEvaluationContext, heimdall: Heimdall) -> SensorResult 
             with transaction(engine) as connection:
                 now = database_time(connection)
                 lockless = fail_dead_runs(context.instance, connection, LOCKED_JOB_NAMES, cursor.lockless_runs)
-            since = cursor.discovered_until - OVERLAP if cursor.discovered_until else None
+            looked_at = cursor.discovered_until
+            since = looked_at - OVERLAP if looked_at else None
             plan = plan_tick(context.instance, engine, heimdall.settings, since=since, is_schedule=False)
             with transaction(engine) as connection:
                 cursor = replace(cursor, lockless_runs=lockless)
@@ -76,8 +82,10 @@ def _tick(context: SensorEvaluationContext, heimdall: Heimdall) -> SensorResult 
                 cursor, is_coverage_due = _coverage_due(context.instance, connection, cursor, plan, now)
             events = [coverage_event(heimdall)] if is_coverage_due else []
             upkeep = [] if plan.is_busy else _reconciliation_asked(context.instance, engine)
-            if not plan.batches and not plan.is_busy:
-                report(context.instance, engine, heimdall.settings, limit=REPORTS_A_TICK)
+            if not plan.is_busy:
+                doubt_failed_runs(context.instance, engine, since=(looked_at or now) - FAILED_OVERLAP)
+                limit = REPORTS_A_BUSY_TICK if plan.batches else REPORTS_A_TICK
+                report(context.instance, engine, heimdall.settings, limit=limit)
     except DatabaseError as error:
         return SkipReason(f"{error.reason}: {error.message}")
     return _result(plan, cursor, events, upkeep)

@@ -21,6 +21,7 @@ from heimdall_assets.defs.sensors import unfeatured_sessions_sensor
 from heimdall_assets.extraction import extract_session
 from heimdall_assets.records import FEATURE_VERSION
 from heimdall_assets_tests.defs.test_assets import add_foreign_row
+from heimdall_assets_tests.factory import TRUNCATED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -325,6 +326,35 @@ def test_a_tick_reports_no_more_than_its_share(
     assert len(dagster.materializations()) == 2
     evaluate(dagster)
     assert len(dagster.materializations()) == 3
+
+
+def test_sessions_that_were_done_before_a_run_over_them_died_turn_green_again_and_failed_ones_stay_red(
+    dagster: Dagster, engine: Engine, factory: SessionFactory, settings: Settings
+) -> None:
+    done, broken = factory.add(), factory.add((TRUNCATED,))
+    run_all(dagster, engine, settings)
+    keys = texts([done, broken])
+    killed = dagster.add_run(DagsterRunStatus.STARTED)
+    for key in keys:
+        dagster.plan_materialization(killed, key)
+    dagster.instance.report_run_failed(killed)
+    assert dagster.colours(keys) == ["FAILED", "FAILED"]
+    evaluate(dagster)
+    assert dagster.colours(keys) == ["MATERIALIZED", "FAILED"]
+    told = len(dagster.materializations())
+    evaluate(dagster)
+    assert len(dagster.materializations()) == told
+
+
+def test_a_tick_that_launches_runs_reports_some_all_the_same(
+    dagster: Dagster, factory: SessionFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("heimdall_assets.defs.sensors.REPORTS_A_BUSY_TICK", 1)
+    for key in factory.add_many(2):
+        add_foreign_row(factory, key)
+    factory.add(minutes=10)
+    assert evaluate(dagster).run_requests
+    assert len(dagster.materializations()) == 1
 
 
 def test_a_request_becomes_one_run_that_answers_all_that_were_made_before_it_began(
