@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 LOCATION = "heimdall_assets"
 REPOSITORY = {"repositoryLocationName": LOCATION, "repositoryName": "__repository__"}
+BACKFILL_ENDED = ("COMPLETED", "COMPLETED_SUCCESS", "COMPLETED_FAILED", "FAILED", "CANCELED")
 OPEN_STATUSES = ["QUEUED", "NOT_STARTED", "MANAGED", "STARTING", "STARTED", "CANCELING"]
 
 PARTITIONS = """
@@ -60,8 +61,11 @@ class DagsterAPI:
         request = urllib.request.Request(
             f"{self.address}/graphql", body, {"Content-Type": "application/json"}, method="POST"
         )
-        with urllib.request.urlopen(request, timeout=60) as response:
-            answer = json.load(response)
+        try:
+            with urllib.request.urlopen(request, timeout=60) as response:
+                answer = json.load(response)
+        except urllib.error.HTTPError as error:  # 500 for what failed inside: the body says what
+            raise AssertionError(error.read().decode(errors="replace")) from error
         assert "errors" not in answer, answer["errors"]
         data: dict[str, Any] = answer["data"]
         return data
@@ -109,14 +113,12 @@ class DagsterAPI:
 
     def await_backfill(self, identity: str, *, timeout_s: float = 150) -> str:
         """Wait for a backfill to end; returns its final status."""
-        ended = ("COMPLETED", "COMPLETED_SUCCESS", "COMPLETED_FAILED", "FAILED", "CANCELED")
+        wait_for(lambda: self.backfill_status(identity) in BACKFILL_ENDED, "the backfill to end", timeout_s=timeout_s)
+        return self.backfill_status(identity)
 
-        def status() -> str:
-            answer = self.query(BACKFILL_STATUS, id=identity)["partitionBackfillOrError"]
-            return str(answer["status"])
-
-        wait_for(lambda: status() in ended, "the backfill to end", timeout_s=timeout_s)
-        return status()
+    def backfill_status(self, identity: str) -> str:
+        """Status of a backfill; one of ``BACKFILL_ENDED`` once it has ended."""
+        return str(self.query(BACKFILL_STATUS, id=identity)["partitionBackfillOrError"]["status"])
 
     def launch(self, job: str, *, tags: Mapping[str, str], run_config: Mapping[str, Any]) -> str:
         """Launch a run from the launchpad; returns its id."""

@@ -38,6 +38,7 @@ class SessionFactory:
 
     engine: Engine
     settings: Settings
+    are_files_written: bool = False
 
     @property
     def root(self) -> Path:
@@ -46,7 +47,7 @@ class SessionFactory:
 
     def write_files(self) -> None:
         """A tone in noise, and the same cut in the middle."""
-        if (self.root / GOOD).exists():
+        if self.are_files_written or (self.root / GOOD).exists():
             return
         rng = np.random.default_rng(1)
         time_s = np.arange(NUM_SAMPLES) / SAMPLE_RATE_HZ
@@ -55,6 +56,7 @@ class SessionFactory:
         np.save(self.root / GOOD, samples)
         whole = (self.root / GOOD).read_bytes()
         (self.root / TRUNCATED).write_bytes(whole[: len(whole) // 2])
+        self.are_files_written = True
 
     def add(
         self,
@@ -87,11 +89,15 @@ class SessionFactory:
         minutes: float = 0.0,
         status: str = "completed",
         sample_rate_hz: int = SAMPLE_RATE_HZ,
+        ids: Sequence[uuid.UUID] | None = None,
         **more: Any,
     ) -> list[uuid.UUID]:
-        """Add sessions a minute apart, in one transaction; the sample rate is what their measurements say."""
+        """Add sessions a minute apart, in one transaction; the sample rate is what their measurements say.
+
+        They have the ids that are given, or new ones.
+        """
         self.write_files()
-        ids = [uuid.uuid4() for _ in range(count)]
+        ids = [uuid.uuid4() for _ in range(count)] if ids is None else list(ids)
         with transaction(self.engine) as connection:
             stations = [self._station(connection, index) for index in range(len(locations))]
             starts = [FIRST_START + timedelta(minutes=minutes + i) for i in range(count)]

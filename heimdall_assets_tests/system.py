@@ -109,10 +109,13 @@ class System:
 
 @contextmanager
 def running_system(settings: Settings, folder: Path, **variables: str) -> Iterator[System]:
-    """One daemon and one webserver on the database of the settings; retries come when somebody makes them due."""
+    """One daemon and one webserver on the database of the settings.
+
+    Unless variables say otherwise, retries come when somebody makes them due.
+    """
     engine = open_engine(heimdall_url(settings), pool_size=4)
     environment = dagster_environment(settings)
-    environment.update(HEIMDALL_RETRY_BASE_SECONDS="900", HEIMDALL_RETRY_MAX_SECONDS="3600", **variables)
+    environment.update({"HEIMDALL_RETRY_BASE_SECONDS": "900", "HEIMDALL_RETRY_MAX_SECONDS": "3600", **variables})
     port = free_port()
     with Processes(environment, folder / "logs") as processes:
         start_webserver(processes, host="127.0.0.1", port=port)

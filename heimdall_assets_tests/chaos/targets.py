@@ -1,0 +1,147 @@
+"""The processes of the system under test: finding them, killing them, starting them again; PostgreSQL too."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import psutil
+
+from heimdall_assets import embedded
+from heimdall_assets.errors import DatabaseUnavailable
+from heimdall_assets.processes import start_daemon
+from heimdall_assets_tests.chaos.points import FOLDER_VARIABLE
+
+if TYPE_CHECKING:
+    import signal
+    from pathlib import Path
+
+    from heimdall_assets.processes import Processes
+    from heimdall_assets.settings import Settings
+
+DAEMON = "dagster._daemon"
+WEBSERVER = "dagster_webserver"
+CODE_SERVER = "grpc"
+RUN = "multiprocessing.spawn"
+"""What command lines hold; a run is a child that a code server spawns."""
+
+STOP_TIMEOUT_S = 30.0
+START_TIMEOUT_S = 90.0
+
+
+@dataclass
+class Targets:
+    """All that can be killed.
+
+    Parameters
+    ----------
+    processes : Processes
+        Which started the daemon.
+    settings : Settings
+        Of the embedded PostgreSQL, which the driver keeps running.
+    folder : Path
+        The markers' folder: every process of the system has it in its environment.
+    log_folder : Path
+        Of the processes.
+    """
+
+    processes: Processes
+    settings: Settings
+    folder: Path
+    log_folder: Path
+    kills: int = 0
+    restarts: int = 0
+    deaths: list[str] = field(default_factory=list)
+
+    def runs(self) -> list[psutil.Process]:
+        """Run workers."""
+        return [process for process in self._mine() if RUN in _command(process)]
+
+    def code_servers(self) -> list[psutil.Process]:
+        """Code servers of daemons, and such whose daemon was killed; not the webserver's."""
+        found = [process for process in self._mine() if CODE_SERVER in _command(process).split()]
+        return [process for process in found if not any(WEBSERVER in _command(each) for each in _parents(process))]
+
+    def kill(self, process: psutil.Process) -> bool:
+        """SIGKILL one process; False where it has ended before."""
+        try:
+            process.kill()
+        except psutil.NoSuchProcess:
+            return False
+        self.kills += 1
+        return True
+
+    def kill_daemon(self, *, with_all: bool) -> None:
+        """SIGKILL the daemon, with all that it and others before it started, or alone; start another."""
+        victims = [*self.runs(), *self.code_servers()] if with_all else []
+        self.kills += 1
+        for process in [*self.daemons(), *victims]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        self.start_daemon()
+
+    def daemons(self) -> list[psutil.Process]:
+        """The daemon, and a second one if there is one."""
+        return [process for process in self._mine() if DAEMON in _command(process)]
+
+    def start_daemon(self) -> None:
+        """Start a daemon in the place of one that was killed."""
+        self.restarts += 1
+        start_daemon(self.processes)
+
+    def note_deaths(self) -> None:
+        """Start again what ended by itself, which nothing should; it is reported at the end."""
+        for name in ("daemon", "webserver"):
+            if not self.processes.is_running(name):
+                self.deaths.append(name)
+                self.processes.check()
+
+    def stop_postgres(self, how: signal.Signals) -> None:
+        """End the server: SIGINT ends its connections, SIGQUIT all at once, SIGKILL does not even tell it."""
+        pid = int((self.settings.home / "postgres" / "postmaster.pid").read_text().split()[0])
+        postmaster = psutil.Process(pid)
+        postmaster.send_signal(how)
+        postmaster.wait(STOP_TIMEOUT_S)
+
+    def start_postgres(self) -> None:
+        """Start the server again; on a busy machine it may not come up in the time that one attempt allows."""
+        self.restarts += 1
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while True:
+            try:
+                with embedded.database(self.settings):  # a user beside the driver, who keeps it running
+                    return
+            except DatabaseUnavailable:
+                if time.monotonic() > deadline:
+                    raise
+
+    def kill_everything(self) -> None:
+        """End whatever is left of the system, orphans included."""
+        for process in self._mine():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+
+    def _mine(self) -> list[psutil.Process]:
+        found = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                if process.pid != os.getpid() and process.environ().get(FOLDER_VARIABLE) == str(self.folder):
+                    found.append(process)
+        return found
+
+
+def _command(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
+
+
+def _parents(process: psutil.Process) -> list[psutil.Process]:
+    try:
+        return list(process.parents())
+    except psutil.Error:
+        return []
