@@ -1,12 +1,15 @@
 """Finding runs whose process is dead: by the lock that a live run holds."""
 
+import json
 import logging
+import socket
 from collections.abc import Collection, Iterable
 from datetime import timedelta
 
 from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
 from dagster._core.definitions.assets.job.asset_job import IMPLICIT_ASSET_JOB_NAME
 from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
+from dagster._core.storage.tags import GRPC_INFO_TAG
 from sqlalchemy.engine import Connection
 
 from heimdall_assets.db.locks import live_runs
@@ -18,6 +21,13 @@ logger = logging.getLogger(__name__)
 START_GRACE = timedelta(seconds=180)
 """A run that is on its way to its lock for longer than this has lost its process before it got there; as long as
 start_timeout_seconds in dagster.yaml, for instances that have no monitoring of their own."""
+
+ORPHAN_GRACE = timedelta(seconds=45)
+"""The same for a run whose code server is gone. Should its process come all the same, as the child of a killed server
+may on a very busy machine, Dagster lets it do nothing."""
+
+CODE_SERVER_TIMEOUT_S = 3
+"""How long a code server may take to answer the door."""
 
 _ON_THE_WAY = (DagsterRunStatus.NOT_STARTED, DagsterRunStatus.STARTING)
 _UNDER_WAY = (DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING)
@@ -40,7 +50,8 @@ def fail_dead_runs(
     whole machine ends them all. The database sees each of these, since the lock goes with the connection. Two looks,
     since a run takes its lock a moment after it has started.
 
-    Of a run that was killed before it had a lock only the time tells: it is failed after ``START_GRACE``, whether or
+    Of a run that was killed before it had a lock the code server tells that was to start it: where that is gone too,
+    the run is failed after ``ORPHAN_GRACE``. Else only the time does: it is failed after ``START_GRACE``, whether or
     not Dagster's own monitoring is on.
 
     Parameters
@@ -81,12 +92,31 @@ def _fail_those_that_never_came(instance: DagsterInstance, connection: Connectio
     waiting = {run.run_id for run in _ours(instance, job_names, _ON_THE_WAY)}
     if not waiting:
         return
-    before = database_time(connection) - START_GRACE
-    for record in instance.get_run_records(RunsFilter(run_ids=list(waiting), updated_before=before)):
-        run = record.dagster_run
-        if run.status in _ON_THE_WAY:
-            logger.warning("run %s did not start within %d s", run.run_id, START_GRACE.total_seconds())
-            instance.report_run_failed(run, message="The process of this run ended before it began.")
+    now = database_time(connection)
+    for grace in (START_GRACE, ORPHAN_GRACE):
+        for record in instance.get_run_records(RunsFilter(run_ids=list(waiting), updated_before=now - grace)):
+            run = record.dagster_run
+            if run.status in _ON_THE_WAY and (grace is START_GRACE or _is_orphan(run)):
+                logger.warning("run %s did not start within %d s", run.run_id, grace.total_seconds())
+                instance.report_run_failed(run, message="The process of this run ended before it began.")
+
+
+def _is_orphan(run: DagsterRun) -> bool:
+    """True if the code server that was to start a run is gone; False where none is named, as by another launcher."""
+    try:
+        server = json.loads(run.tags[GRPC_INFO_TAG])
+        address = (server["host"], server["port"]) if "port" in server else server["socket"]
+    except (KeyError, ValueError, TypeError):
+        return False
+    with socket.socket(socket.AF_INET if "port" in server else socket.AF_UNIX) as probe:
+        probe.settimeout(CODE_SERVER_TIMEOUT_S)
+        try:
+            probe.connect(address)
+        except TimeoutError:
+            return False
+        except OSError:  # nobody listens
+            return True
+    return False
 
 
 def _ours(

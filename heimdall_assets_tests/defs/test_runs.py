@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import socket
+import tempfile
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -72,6 +75,33 @@ def test_a_run_that_never_came_to_take_its_lock_is_failed_after_a_grace(
     assert look(dagster, engine) == ()
     assert dagster.status_of(run) == DagsterRunStatus.FAILURE
     assert dagster.status_of(others) == status
+
+
+def test_a_run_that_is_on_its_way_from_a_code_server_that_is_gone_is_failed_sooner(
+    dagster: Dagster, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("heimdall_assets.defs.runs.ORPHAN_GRACE", timedelta(seconds=0))
+
+    def start(**server: object) -> DagsterRun:
+        return dagster.add_run(DagsterRunStatus.STARTING, tags={".dagster/grpc_info": json.dumps(server)})
+
+    # Beneath the test's own folder paths grow longer than a socket's may be.
+    with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as server:
+        server.bind(f"{folder}/alive")
+        server.listen()
+        alive, gone = (
+            start(host="localhost", socket=f"{folder}/alive"),
+            start(host="localhost", socket=f"{folder}/gone"),
+        )
+        with socket.create_server(("127.0.0.1", 0)) as closed:
+            port = closed.getsockname()[1]
+        closed_port = start(host="127.0.0.1", port=port)
+        elsewhere = dagster.add_run(DagsterRunStatus.STARTING)
+        look(dagster, engine)
+    assert dagster.status_of(alive) == DagsterRunStatus.STARTING
+    assert dagster.status_of(gone) == DagsterRunStatus.FAILURE
+    assert dagster.status_of(closed_port) == DagsterRunStatus.FAILURE
+    assert dagster.status_of(elsewhere) == DagsterRunStatus.STARTING
 
 
 def test_a_dead_run_that_the_ui_launched_is_found_as_well_and_runs_of_other_assets_are_not(
