@@ -2,20 +2,28 @@
 
 from dagster import Definitions, in_process_executor
 
-from heimdall_assets.defs.assets import feature_coverage, measurement_features, measurements, recording_sessions
+from heimdall_assets.defs.assets import measurement_features, measurements, recording_sessions
 from heimdall_assets.defs.jobs import (
     backfill_all_features,
     batch_feature_extraction,
     extract_features,
     extract_sessions,
 )
+from heimdall_assets.defs.reports import feature_coverage, receiver_health, training_samples
 from heimdall_assets.defs.resources import Heimdall
 from heimdall_assets.defs.schedules import batch_feature_extraction_schedule
 from heimdall_assets.defs.sensors import unfeatured_sessions_sensor
 from heimdall_assets.defs.upkeep import reconcile_partitions, reconcile_schedule, retention, retention_schedule
 
 defs = Definitions(
-    assets=[recording_sessions, measurements, measurement_features, feature_coverage],
+    assets=[
+        recording_sessions,
+        measurements,
+        measurement_features,
+        feature_coverage,
+        receiver_health,
+        training_samples,
+    ],
     jobs=[
         extract_features,
         extract_sessions,

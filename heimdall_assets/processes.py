@@ -142,9 +142,20 @@ class Processes:
         self.stop()
 
 
-def dagster_processes(settings: Settings) -> Processes:
-    """A set for Dagster's processes, with the environment that they need; nothing is started yet."""
-    return Processes(dagster_environment(settings), settings.home / "logs")
+def dagster_processes(settings: Settings, *, dashboard_url: str | None = None) -> Processes:
+    """A set for Dagster's processes, with the environment that they need; nothing is started yet.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of this process.
+    dashboard_url : str, optional
+        Where links to the dashboard lead, unless a setting says so.
+    """
+    environment = dagster_environment(settings)
+    if dashboard_url is not None:
+        environment.setdefault(settings.variable("dashboard_url"), dashboard_url)
+    return Processes(environment, settings.home / "logs")
 
 
 def start_daemon(processes: Processes) -> None:

@@ -202,6 +202,9 @@ class Settings(BaseSettings):
     dagster_ui_url: HttpURL = Field(
         default="http://127.0.0.1:3000", description="Where the dashboard's links to Dagster's UI lead"
     )
+    dashboard_url: HttpURL = Field(
+        default="http://127.0.0.1:8010", description="Where the links in Dagster's UI to the dashboard's pages lead"
+    )
     s3_endpoint_url: HttpURL | None = Field(
         default=None, description="Endpoint of an S3-compatible store; unset: AWS, or what AWS_ENDPOINT_URL says"
     )

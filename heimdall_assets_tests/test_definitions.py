@@ -32,7 +32,8 @@ def test_the_definitions_can_be_loaded() -> None:
 
 
 def test_the_assets_are_those_of_the_contract() -> None:
-    assert set(SPECS) == {"recording_sessions", "measurements", "measurement_features", "feature_coverage"}
+    reports = {"feature_coverage", "receiver_health", "training_samples"}
+    assert set(SPECS) == {"recording_sessions", "measurements", "measurement_features"} | reports
     graph = defs.resolve_asset_graph()
     external = {key.to_user_string() for key in graph.external_asset_keys}
     assert external == {"recording_sessions", "measurements"}
@@ -51,13 +52,15 @@ def test_the_jobs_are_those_of_the_contract() -> None:
     assert all(defs.resolve_job_def(name).description for name in names)
 
 
-def test_the_lineage_leads_from_heimdalls_tables_to_coverage() -> None:
+def test_the_lineage_leads_from_heimdalls_tables_to_the_reports() -> None:
     parents = {name: {dep.asset_key.to_user_string() for dep in spec.deps} for name, spec in SPECS.items()}
     assert parents == {
         "recording_sessions": set(),
         "measurements": set(),
         "measurement_features": {"recording_sessions", "measurements"},
         "feature_coverage": {"measurement_features"},
+        "receiver_health": {"measurement_features", "feature_coverage"},
+        "training_samples": {"measurement_features", "feature_coverage"},
     }
 
 
@@ -65,7 +68,8 @@ def test_sessions_and_features_share_the_partitions_and_the_others_have_none() -
     partitions = {name: spec.partitions_def for name, spec in SPECS.items()}
     assert partitions["recording_sessions"] == DynamicPartitionsDefinition(name="recording_sessions")
     assert partitions["measurement_features"] == partitions["recording_sessions"]
-    assert (partitions["measurements"], partitions["feature_coverage"]) == (None, None)
+    partitioned = {name for name, definition in partitions.items() if definition is not None}
+    assert partitioned == {"recording_sessions", "measurement_features"}
 
 
 @pytest.mark.parametrize("name", sorted(SPECS))

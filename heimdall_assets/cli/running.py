@@ -47,10 +47,10 @@ def up(
     """
     with reporting(as_json=as_json, debug=debug), stop_signals() as stopped:
         settings = load_settings() if home is None else load_settings(home=home)
-        with connected(settings) as engine, dagster_processes(settings) as processes:
+        name = f"[{host}]" if ":" in host else host
+        address, api_address = f"http://{name}:{port}", f"http://{name}:{api_port}"
+        with connected(settings) as engine, dagster_processes(settings, dashboard_url=api_address) as processes:
             start_webserver(processes, host=host, port=port)
-            name = f"[{host}]" if ":" in host else host
-            address, api_address = f"http://{name}:{port}", f"http://{name}:{api_port}"
             is_elsewhere = "dagster_ui_url" in settings.model_fields_set
             start_api(processes, host=host, port=api_port, dagster_ui_url=None if is_elsewhere else address)
             start_daemon(processes)

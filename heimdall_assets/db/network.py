@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Connection
 
+SAMPLE_SESSIONS = 1000
+"""The latest sessions by which receivers are judged."""
+
 LEAST_MISSED = 10
 QUIET_PROBABILITY = 1e-3
 """A receiver is quiet if, by its own share of the sessions, missing the last ones is less likely than this."""

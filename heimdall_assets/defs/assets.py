@@ -1,29 +1,21 @@
-"""The assets: Heimdall's tables, the features of every session, and how many of them are covered."""
+"""The assets that hold data: Heimdall's tables, and the features of every session."""
 
 import warnings
 from collections.abc import Iterator
-from typing import Any
 
 from dagster import (
     AssetExecutionContext,
-    AssetKey,
-    AssetMaterialization,
     AssetSpec,
     BackfillPolicy,
     BetaWarning,
     Config,
-    MaterializeResult,
-    MetadataValue,
     TableColumn,
-    TableRecord,
     TableSchema,
     asset,
 )
 from dagster._core.types.dagster_type import Nothing  # dagster.Nothing is declared as None
 from pydantic import Field
 
-from heimdall_assets.db.coverage import coverage_by_day, report_coverage
-from heimdall_assets.db.engine import transaction
 from heimdall_assets.db.tables import measurement_features as features_table
 from heimdall_assets.db.tables import measurements as measurements_table
 from heimdall_assets.db.tables import recording_sessions as sessions_table
@@ -35,7 +27,6 @@ from heimdall_assets.records import FEATURE_VERSION
 from heimdall_assets.settings import current_settings
 
 OWNERS = ["team:heimdall"]
-COVERAGE_KEY = AssetKey("feature_coverage")
 EXTRACTION_POOL = "heimdall_extraction"
 
 
@@ -127,37 +118,3 @@ with warnings.catch_warnings():
                 stale=config.stale,
             )
         yield from ()
-
-
-@asset(
-    name="feature_coverage",
-    deps=["measurement_features"],
-    description="How many completed sessions have features: the figures of `heimdall stats` over time, and by day.",
-    group_name="heimdall",
-    kinds={"postgres"},
-    owners=OWNERS,
-)
-def feature_coverage(heimdall: Heimdall) -> MaterializeResult[None]:
-    """Ask PostgreSQL; also reported by the sensor and the schedule without a run of their own."""
-    return MaterializeResult(metadata=coverage_metadata(heimdall))
-
-
-def coverage_event(heimdall: Heimdall) -> AssetMaterialization:
-    """The same as an event, for the sensor and the schedule."""
-    return AssetMaterialization(COVERAGE_KEY, metadata=coverage_metadata(heimdall))
-
-
-def coverage_metadata(heimdall: Heimdall) -> dict[str, MetadataValue[Any]]:
-    """Every figure of ``stats`` as a number, which the UI plots, and a table by day."""
-    # The report is in PostgreSQL before it is in Dagster's log: the log shows it, and is never read for it.
-    with heimdall.engine() as engine, transaction(engine) as connection:
-        figures = report_coverage(connection, feature_version=FEATURE_VERSION)
-        by_day = coverage_by_day(connection)
-    metadata: dict[str, MetadataValue[Any]] = {
-        name: MetadataValue.float(float(value)) if isinstance(value, float) else MetadataValue.int(int(value))
-        for name, value in figures.items()
-        if value is not None
-    }
-    if by_day:
-        metadata["by_day"] = MetadataValue.table([TableRecord(row) for row in by_day])
-    return metadata

@@ -3,23 +3,50 @@
 import math
 from collections.abc import Mapping
 from typing import Any
+from uuid import UUID
 
-from dagster import AssetKey, AssetMaterialization, MetadataValue
+from dagster import AssetKey, AssetMaterialization, MetadataValue, TableColumn, TableRecord, TableSchema
+
+from heimdall_assets.extraction import RECEIVER_FIGURES
+from heimdall_assets.settings import Settings
 
 FEATURES_KEY = AssetKey("measurement_features")
 
 
-def materialization(partition_key: str, summary: Mapping[str, Any]) -> AssetMaterialization:
-    """A partition has features, whoever computed them.
+RECEIVER_COLUMNS = TableSchema(
+    [
+        TableColumn("receiver"),
+        *(TableColumn(name, "float") for name in RECEIVER_FIGURES),
+        TableColumn("error"),
+    ]
+)
+
+
+def materialization(session_id: UUID, summary: Mapping[str, Any], settings: Settings) -> AssetMaterialization:
+    """A session has features, whoever computed them.
 
     Parameters
     ----------
-    partition_key : str
-        The session's.
+    session_id : UUID
+        Its partition's key.
     summary : mapping
         From ``heimdall_assets.extraction.summary_of``.
+    settings : Settings
+        Where the dashboard is.
     """
-    return AssetMaterialization(FEATURES_KEY, partition=partition_key, metadata=_metadata(summary))
+    figures = dict(summary)
+    by_receiver = figures.pop("by_receiver", [])
+    metadata = _metadata(figures)
+    if by_receiver:
+        records = [TableRecord({name: _short(value) for name, value in row.items()}) for row in by_receiver]
+        metadata["by_receiver"] = MetadataValue.table(records, schema=RECEIVER_COLUMNS)
+    metadata["session"] = MetadataValue.url(f"{settings.dashboard_url.rstrip('/')}/sessions/{session_id}")
+    return AssetMaterialization(FEATURES_KEY, partition=str(session_id), metadata=metadata)
+
+
+def _short(value: str | float | None) -> str | float | None:
+    """Four figures are enough for people, and events are kept for long."""
+    return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
 def _metadata(summary: Mapping[str, Any]) -> dict[str, MetadataValue[Any]]:

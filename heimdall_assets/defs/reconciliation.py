@@ -89,7 +89,7 @@ def report(instance: DagsterInstance, engine: Engine, settings: Settings, *, lim
             stored = features.stored_features(connection, session_id)
         if stored is None or stored.failed:  # other code took them away just now: the planner will notice
             continue
-        instance.report_runless_asset_event(materialization(str(session_id), summary_of(stored.row)))
+        instance.report_runless_asset_event(materialization(session_id, summary_of(stored.row), settings))
         told.append(session_id)
     with transaction(engine) as connection:
         partitions.set_reported(connection, told)

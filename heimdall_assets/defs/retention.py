@@ -5,7 +5,7 @@ old, is what the UI shows:
 
 - the run that materialized a partition last, since its events are what makes the partition green;
 - the run that failed a partition last, since its events are what makes it red, and say why;
-- of ``feature_coverage``, which is reported once a minute, the latest report and those of the last days;
+- of the reports, such as ``feature_coverage``, which come every minute, the latest and those of the last days;
 - every run that has not ended.
 
 A run is deleted, with all its events, when it ended more than HEIMDALL_RETENTION_DAYS ago and each of its partitions
@@ -17,7 +17,7 @@ matters: rows, attempts and reports of coverage are in Heimdall's tables, which 
 from dataclasses import dataclass
 from datetime import timedelta
 
-from dagster import AssetKey, DagsterInstance, RunsFilter
+from dagster import DagsterInstance, RunsFilter
 from dagster._core.storage.dagster_run import FINISHED_STATUSES
 from dagster._core.storage.tags import REPOSITORY_LABEL_TAG
 from sqlalchemy.engine import Engine
@@ -25,12 +25,14 @@ from sqlalchemy.engine import Engine
 from heimdall_assets.db import eventlog
 from heimdall_assets.db.engine import transaction
 from heimdall_assets.db.states import database_time
+from heimdall_assets.defs.events import FEATURES_KEY
 from heimdall_assets.defs.partitions import recording_sessions_partitions
+from heimdall_assets.defs.reports import COVERAGE_KEY, HEALTH_KEY, SAMPLES_KEY
 
 REPOSITORY_LABEL = "__repository__@heimdall_assets"
 """The tag's value of every run of this code location; others may share the instance."""
 
-ASSETS = (AssetKey("measurement_features"), AssetKey("feature_coverage"))
+ASSETS = (FEATURES_KEY, COVERAGE_KEY, HEALTH_KEY, SAMPLES_KEY)
 
 CHUNK = 200
 MOST_RUNS = 5000

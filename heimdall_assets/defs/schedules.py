@@ -7,10 +7,10 @@ from sqlalchemy.engine import Engine
 
 from heimdall_assets.db import pauses, requests
 from heimdall_assets.db.engine import transaction
-from heimdall_assets.defs.assets import coverage_event
 from heimdall_assets.defs.jobs import extract_features
 from heimdall_assets.defs.logs import shown_in
 from heimdall_assets.defs.planner import plan_tick, run_request
+from heimdall_assets.defs.reports import report_events
 from heimdall_assets.defs.resources import Heimdall
 from heimdall_assets.errors import DatabaseError
 from heimdall_assets.extraction import check_inputs
@@ -53,7 +53,8 @@ def _tick(context: ScheduleEvaluationContext, heimdall: Heimdall) -> list[RunReq
                 check_inputs(engine, settings)
                 _ask_for_stale(engine, settings)
             plan = plan_tick(context.instance, engine, settings, since=None, is_schedule=True)
-        context.instance.report_runless_asset_event(coverage_event(heimdall))
+        for event in report_events(heimdall):
+            context.instance.report_runless_asset_event(event)
     except DatabaseError as error:
         return SkipReason(f"{error.reason}: {error.message}")
     if plan.pause is not None:

@@ -4,6 +4,7 @@ import logging
 import uuid
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Literal
 
 from dagster import (
     AssetMaterialization,
@@ -22,11 +23,11 @@ from heimdall_assets.db.coverage import last_attempt_finished
 from heimdall_assets.db.engine import transaction
 from heimdall_assets.db.locks import planner_lock
 from heimdall_assets.db.states import database_time
-from heimdall_assets.defs.assets import coverage_event
 from heimdall_assets.defs.jobs import extract_features, extract_sessions
 from heimdall_assets.defs.logs import shown_in
 from heimdall_assets.defs.planner import LAUNCH_GRACE, ORIGIN_TAG, Cursor, Plan, plan_tick, run_request
 from heimdall_assets.defs.reconciliation import doubt_failed_runs, report
+from heimdall_assets.defs.reports import report_events
 from heimdall_assets.defs.resources import Heimdall
 from heimdall_assets.defs.runs import fail_dead_runs, has_open_runs
 from heimdall_assets.defs.upkeep import reconcile_partitions, retention
@@ -79,8 +80,8 @@ def _tick(context: SensorEvaluationContext, heimdall: Heimdall) -> SensorResult 
                 cursor = replace(cursor, lockless_runs=lockless)
                 if not plan.is_busy:
                     cursor = replace(cursor, discovered_until=now)
-                cursor, is_coverage_due = _coverage_due(context.instance, connection, cursor, plan, now)
-            events = [coverage_event(heimdall)] if is_coverage_due else []
+                cursor, due = _report_due(context.instance, connection, cursor, plan, now)
+            events = report_events(heimdall, is_whole=due == "whole") if due else []
             upkeep = [] if plan.is_busy else _reconciliation_asked(context.instance, engine)
             if not plan.is_busy:
                 doubt_failed_runs(context.instance, engine, since=(looked_at or now) - FAILED_OVERLAP)
@@ -123,18 +124,18 @@ def _why_nothing(plan: Plan) -> str:
     return f"nothing to plan; {plan.in_flight} batches in flight"
 
 
-def _coverage_due(
+def _report_due(
     instance: DagsterInstance, connection: Connection, cursor: Cursor, plan: Plan, now: datetime
-) -> tuple[Cursor, bool]:
-    """Coverage is reported where it changed: at once when the work is done, else at most once a minute."""
+) -> tuple[Cursor, Literal["whole", "brief"] | None]:
+    """Where something changed there is a report: whole at once when the work is done, else brief once a minute."""
     last_change = last_attempt_finished(connection)
     if last_change is None or (cursor.coverage_until is not None and last_change <= cursor.coverage_until):
-        return cursor, False
+        return cursor, None
     is_idle = not plan.batches and not has_open_runs(instance, JOB_NAMES)
     if cursor.coverage_at is None:
         # The first report waits for the first work to end, a minute at most.
         if not is_idle and now - last_change < COVERAGE_INTERVAL:
-            return cursor, False
+            return cursor, None
     elif now - cursor.coverage_at < COVERAGE_INTERVAL:
-        return cursor, False
-    return replace(cursor, coverage_until=last_change, coverage_at=now), True
+        return cursor, None
+    return replace(cursor, coverage_until=last_change, coverage_at=now), "whole" if is_idle else "brief"

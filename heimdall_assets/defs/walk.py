@@ -122,7 +122,7 @@ def extract_and_report(
                 failed.append(finished)
                 continue
             computed += finished.outcome.computed
-            context.log_event(materialization(finished.partition_key, finished.outcome.summary))
+            context.log_event(materialization(finished.outcome.session_id, finished.outcome.summary, settings))
             reported.append(finished.outcome.session_id)
             if len(reported) >= NOTE_EVERY:
                 _note_reported(engine, reported)

@@ -2,10 +2,11 @@
 
 from heimdall_assets.extraction.compute import compute_session
 from heimdall_assets.extraction.inputs import check_inputs
-from heimdall_assets.extraction.outcome import Outcome, featured_state, summary_of
+from heimdall_assets.extraction.outcome import RECEIVER_FIGURES, Outcome, featured_state, summary_of
 from heimdall_assets.extraction.session import extract_session, retry_rule
 
 __all__ = [
+    "RECEIVER_FIGURES",
     "Outcome",
     "check_inputs",
     "compute_session",

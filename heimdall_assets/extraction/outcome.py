@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from heimdall_assets.extraction.stored import StoredReceiver, receivers_of
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from typing import Any
     from uuid import UUID
 
@@ -45,8 +47,12 @@ def featured_state(stored: StoredFeatures) -> str:
     return "partial" if ours and stored.num_usable < stored.num_receivers else "done"
 
 
+RECEIVER_FIGURES = ("signal_present", "snr_db", "rssi_dbm", "frequency_offset_hz", "bandwidth_hz")
+"""Of each receiver: the means over its chunks."""
+
+
 def summary_of(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row's figures for people; names carry units."""
+    """A row's figures for people; names carry units. ``by_receiver`` is a list with an entry a receiver."""
     receivers = row["receiver_features"]
     reasons = sorted({str(r["error"].get("reason")) for r in receivers if isinstance(r.get("error"), dict)})
     metadata = row["extraction_metadata"]
@@ -60,4 +66,14 @@ def summary_of(row: Mapping[str, Any]) -> dict[str, Any]:
         "seconds": metadata.get("seconds"),
         "feature_version": metadata.get("feature_version"),
         "reasons": ", ".join(reasons) or None,
+        "by_receiver": [_receiver_figures(receiver) for receiver in receivers_of(row)],
+    }
+
+
+def _receiver_figures(receiver: StoredReceiver) -> dict[str, str | float | None]:
+    error = receiver.error.get("reason") if isinstance(receiver.error, Mapping) else receiver.error
+    return {
+        "receiver": receiver.name,
+        **{name: receiver.mean_of(name) for name in RECEIVER_FIGURES},
+        "error": None if error is None else str(error),
     }

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 DAEMON_SILENCE_S = 60.0
 """A daemon that has not planned for so long is called silent: its sensor ticks every ten seconds."""
-RECEIVER_SESSIONS = 1000
 FIGURE_SESSIONS = 5000
 FEATURED = ("done", "partial")
 WIDE, NARROW = 760.0, 350.0
@@ -115,7 +114,7 @@ def read_overview(connection: Connection) -> Overview:
     rate = activity.sessions_per_minute(connection)
     waiting = int(figures["recordings_pending"]) + int(figures["recordings_running"])
     intervals = activity.attempts_by_hour(connection)
-    receivers = network.receiver_health(connection, latest=RECEIVER_SESSIONS)
+    receivers = network.receiver_health(connection, latest=network.SAMPLE_SESSIONS)
     values = network.session_figures(connection, latest=FIGURE_SESSIONS)
     lines = _state_lines(figures)
     return Overview(

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import uuid
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from dagster import AssetKey, FloatMetadataValue, IntMetadataValue, TableMetadataValue, materialize
+from dagster import TableMetadataValue
 from sqlalchemy.dialects.postgresql import insert
 
 from heimdall_assets.db import tables
 from heimdall_assets.db.engine import transaction
-from heimdall_assets.defs.assets import coverage_event, feature_coverage, measurements, recording_sessions
+from heimdall_assets.defs.assets import measurements, recording_sessions
 from heimdall_assets.defs.resources import Heimdall
 from heimdall_assets.errors import DatabaseError, WrongDatabase
 from heimdall_assets.records import FEATURE_VERSION
@@ -21,7 +20,7 @@ from heimdall_assets_tests.conftest import drop_database, make_database
 from heimdall_assets_tests.factory import FIRST_START, GOOD, TRUNCATED
 
 if TYPE_CHECKING:
-    from dagster import ExecuteInProcessResult
+    from dagster import AssetMaterialization, ExecuteInProcessResult
     from sqlalchemy.engine import URL
 
     from heimdall_assets_tests.defs.conftest import Dagster
@@ -36,6 +35,8 @@ METADATA = {
     "seconds",
     "feature_version",
     "reasons",
+    "by_receiver",
+    "session",
 }
 
 
@@ -46,6 +47,13 @@ def failure_of(result: ExecuteInProcessResult) -> str:
     data = event.step_failure_data.user_failure_data
     assert data is not None
     return str(data.description)
+
+
+def table_of(made: AssetMaterialization) -> TableMetadataValue:
+    """The table of a session's receivers."""
+    value = made.metadata["by_receiver"]
+    assert isinstance(value, TableMetadataValue)
+    return value
 
 
 def counts(factory: SessionFactory) -> dict[uuid.UUID, int]:
@@ -87,6 +95,14 @@ def test_of_a_range_with_one_broken_session_exactly_this_one_is_failed_and_the_o
     assert (figures["receivers"], figures["receivers_detected"], figures["reasons"]) == ("3 of 3", 3, "none")
     assert figures["feature_version"] == FEATURE_VERSION
     assert figures["mean_snr_db"] == pytest.approx(17, abs=0.5)
+    by_receiver = table_of(made[0])
+    assert [record.data["receiver"] for record in by_receiver.records] == ["RX1", "RX2", "RX3"]
+    assert {name for record in by_receiver.records for name in record.data} == {
+        column.name for column in by_receiver.schema.columns
+    }
+    assert by_receiver.records[0].data["snr_db"] == pytest.approx(figures["mean_snr_db"], abs=0.01)
+    assert {record.data["error"] for record in by_receiver.records} == {None}
+    assert figures["session"] == f"http://127.0.0.1:8010/sessions/{made[0].partition}"
     assert dagster.colours(keys) == ["MATERIALIZED"] * 4 + ["FAILED"] + ["MATERIALIZED"] * 5
     assert {factory.state(key) for key in ids} == {"done", "quarantined"}
     run_ids = {row[0] for row in factory.rows("SELECT run_id FROM heimdall.feature_attempts")}
@@ -147,6 +163,19 @@ def test_a_figure_that_is_no_number_is_undefined_in_the_metadata(dagster: Dagste
     assert (made.metadata["gdop"].value, made.metadata["mean_snr_db"].value) == ("undefined", "undefined")
 
 
+def test_a_receiver_that_failed_says_why_in_the_table_and_links_lead_where_the_dashboard_is(
+    dagster: Dagster, factory: SessionFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HEIMDALL_DASHBOARD_URL", "https://heimdall.example/dash/")
+    current_settings.cache_clear()
+    session_id = factory.add((GOOD, TRUNCATED))
+    assert dagster.run_range(dagster.register([session_id])).success
+    (made,) = dagster.materializations()
+    good, cut = (record.data for record in table_of(made).records)
+    assert (good["error"], cut["error"], cut["snr_db"]) == (None, "truncated", None)
+    assert made.metadata["session"].value == f"https://heimdall.example/dash/sessions/{session_id}"
+
+
 def test_a_single_partition_is_a_run_too(dagster: Dagster, factory: SessionFactory) -> None:
     ids = factory.add_many(2)
     keys = dagster.register(ids)
@@ -197,44 +226,6 @@ def test_a_list_turns_red_keys_green_and_leaves_the_others_red(dagster: Dagster,
 
 def test_an_empty_list_is_a_run_that_does_nothing(dagster: Dagster) -> None:
     assert dagster.run_list([]).success
-
-
-# --- coverage
-
-
-def test_coverage_is_reported_as_numbers_with_a_table_by_day(dagster: Dagster, factory: SessionFactory) -> None:
-    ids = factory.add_many(3)
-    factory.replace_file(ids[1], TRUNCATED)
-    dagster.run_range(dagster.register(ids))
-    factory.add(minutes=60 * 24)
-    result = materialize([feature_coverage], instance=dagster.instance, resources={"heimdall": Heimdall()})
-    assert result.success
-    (made,) = dagster.materializations(AssetKey("feature_coverage"))
-    figures = dict(made.metadata)
-    by_day = figures.pop("by_day")
-    assert all(isinstance(value, IntMetadataValue | FloatMetadataValue) for value in figures.values())
-    assert figures["total_recordings"] == IntMetadataValue(4)
-    assert figures["recordings_with_features"] == IntMetadataValue(2)
-    assert figures["coverage_percent"] == FloatMetadataValue(50.0)
-    assert figures["oldest_pending_age_seconds"].value is not None
-    assert isinstance(by_day, TableMetadataValue)
-    assert [record.data for record in by_day.records] == [
-        {"day": "2025-06-02", "total": 1, "with_features": 0, "failed": 0, "coverage_percent": 0.0},
-        {"day": "2025-06-01", "total": 3, "with_features": 2, "failed": 1, "coverage_percent": 66.67},
-    ]
-
-
-@pytest.mark.usefixtures("environment")
-def test_a_coverage_event_is_kept_in_postgresql_with_its_time(factory: SessionFactory) -> None:
-    before = datetime.now(UTC)
-    event = coverage_event(Heimdall())
-    assert event.asset_key == AssetKey("feature_coverage")
-    assert event.metadata["coverage_percent"] == FloatMetadataValue(0.0)
-    assert "by_day" not in event.metadata
-    assert "oldest_pending_age_seconds" not in event.metadata  # none is waiting
-    ((reported_at, figures),) = factory.rows("SELECT reported_at, figures FROM heimdall.feature_coverage_reports")
-    assert abs((reported_at - before).total_seconds()) < 60
-    assert figures["total_recordings"] == 0
 
 
 # --- what the assets say of themselves, and the resource

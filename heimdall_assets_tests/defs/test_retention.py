@@ -10,7 +10,7 @@ from dagster import AssetKey, DagsterRunStatus
 
 from heimdall_assets.db.engine import open_engine, transaction
 from heimdall_assets.db.urls import dagster_url
-from heimdall_assets.defs.assets import coverage_event
+from heimdall_assets.defs.reports import report_events
 from heimdall_assets.defs.resources import Heimdall
 from heimdall_assets.defs.retention import REPOSITORY_LABEL, Forgotten, forget_old
 from heimdall_assets.settings import current_settings
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from heimdall_assets_tests.factory import SessionFactory
 
 OURS = {".dagster/repository": REPOSITORY_LABEL}
-COVERAGE = AssetKey("feature_coverage")
+REPORTS = [AssetKey(name) for name in ("feature_coverage", "receiver_health", "training_samples")]
 
 
 @pytest.fixture
@@ -53,6 +53,12 @@ def run(dagster: Dagster, keys: list[str], **config: bool) -> str:
         "extract_features", tags=tags, run_config={"ops": {"measurement_features": {"config": config}}}
     )
     return result.run_id
+
+
+def report(dagster: Dagster) -> None:
+    """What the schedule reports at each tick."""
+    for event in report_events(Heimdall()):
+        dagster.instance.report_runless_asset_event(event)
 
 
 def runs(dagster: Dagster) -> set[str]:
@@ -127,14 +133,15 @@ def test_of_reports_without_a_run_the_latest_and_the_young_ones_are_kept(
 ) -> None:
     factory.add()
     for _ in range(3):
-        dagster.instance.report_runless_asset_event(coverage_event(Heimdall()))
+        report(dagster)
     age(log)
-    assert forget_old(dagster.instance, log, days=30) == Forgotten(0, 2)
-    assert len(dagster.materializations(COVERAGE)) == 1
+    assert forget_old(dagster.instance, log, days=30) == Forgotten(0, 2 * len(REPORTS))
+    assert [len(dagster.materializations(key)) for key in REPORTS] == [1] * len(REPORTS)
     for _ in range(2):
-        dagster.instance.report_runless_asset_event(coverage_event(Heimdall()))
-    assert forget_old(dagster.instance, log, days=30) == Forgotten(0, 1)  # the old one, now that there are others
-    assert len(dagster.materializations(COVERAGE)) == 2
+        report(dagster)
+    # the old ones, now that there are others
+    assert forget_old(dagster.instance, log, days=30) == Forgotten(0, len(REPORTS))
+    assert [len(dagster.materializations(key)) for key in REPORTS] == [2] * len(REPORTS)
 
 
 def test_no_more_runs_are_deleted_than_a_day_is_worth(

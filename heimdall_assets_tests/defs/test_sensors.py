@@ -187,11 +187,11 @@ def test_coverage_is_reported_once_when_the_work_is_done_and_not_again_without_a
     for request in requests_of(first):
         launch(dagster, request)
     second = tick(dagster, first.cursor)
-    (event,) = second.asset_events
+    event, *others = second.asset_events
     assert event.asset_key.to_user_string() == "feature_coverage"
+    assert [other.asset_key.to_user_string() for other in others] == ["receiver_health", "training_samples"]
     assert event.metadata["recordings_with_features"].value == 2
     assert event.metadata["coverage_percent"].value == 100.0
-    assert all(isinstance(value.value, int | float) for name, value in event.metadata.items() if name != "by_day")
     assert not tick(dagster, second.cursor).asset_events
 
 
@@ -200,12 +200,15 @@ def test_coverage_is_reported_at_most_once_a_minute(
 ) -> None:
     extract_session(engine, factory.add(), settings)
     first = tick(dagster)
-    assert len(first.asset_events) == 1
+    assert len(first.asset_events) == 3
     extract_session(engine, factory.add(minutes=5), settings)
     assert not tick(dagster, first.cursor).asset_events
     values = json.loads(first.cursor or "")
     values["coverage_at"] = "2025-06-01T12:00:00+00:00"
-    assert len(tick(dagster, json.dumps(values)).asset_events) == 1
+    dagster.add_run(DagsterRunStatus.QUEUED)  # while work is under way: coverage alone, without its picture
+    (brief,) = tick(dagster, json.dumps(values)).asset_events
+    assert brief.metadata["recordings_with_features"].value == 2
+    assert "over_time" not in brief.metadata
 
 
 def test_beside_another_planner_the_tick_skips_and_looks_again_from_where_it_was(
