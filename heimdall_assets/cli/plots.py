@@ -17,7 +17,7 @@ SUFFIXES = (".png", ".svg", ".pdf")
 
 
 def plot(
-    file: Annotated[Path, typer.Argument(help="A recording of any format that is read.")],
+    file: Annotated[str, typer.Argument(help="A recording of any format that is read: a file or a URL.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The picture: .png, .svg or .pdf.")],
     sample_rate_hz: Annotated[
         float | None, typer.Option(min=1e-3, max=1e12, help="For files that do not say it themselves.")
@@ -61,7 +61,7 @@ def plot(
         with opened as recording:
             view = view_of(
                 recording,
-                name=file.name,
+                name=file.rpartition("/")[2],
                 sample_rate_hz=recording.sample_rate_hz or settings.default_sample_rate_hz,
                 chunk_duration_ms=chunk_ms or settings.chunk_ms,
                 num_chunks=num_chunks,
@@ -74,7 +74,7 @@ def plot(
             first_s, last_s = view.analysed_s
             print_json(
                 {
-                    "file": str(file),
+                    "file": file,
                     "output": str(output),
                     "format": view.format,
                     "sample_rate_hz": view.sample_rate_hz,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -32,14 +31,17 @@ class Format(StrEnum):
 
 
 def ingest(
-    paths: Annotated[list[Path], typer.Argument(help="Folders with stations.json, or recordings.")],
-    stations: Annotated[Path | None, typer.Option(help="A stations.json that describes the files.")] = None,
+    paths: Annotated[
+        list[str],
+        typer.Argument(help="Folders with stations.json, or recordings: paths, or s3://, gs:// and az:// URLs."),
+    ],
+    stations: Annotated[str | None, typer.Option(help="A stations.json that describes the files.")] = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
     """Register recordings as completed sessions; repeating it adds nothing.
 
-    Example: heimdall ingest recordings/dcf77_20171127
+    Example: heimdall ingest recordings/dcf77_20171127 s3://bucket/2025
     """
     with reporting(as_json=as_json, debug=debug):
         settings = load_settings()

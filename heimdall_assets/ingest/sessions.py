@@ -15,7 +15,9 @@ from heimdall_assets.db.engine import transaction
 from heimdall_assets.db.registration import NewMeasurement, NewSession, register_session
 from heimdall_assets.db.sessions import load_session
 from heimdall_assets.errors import HeimdallError, MalformedRecording, RecordingError, UnknownSession
-from heimdall_assets.ingest.files import duration_s, place, probe, writable_root
+from heimdall_assets.ingest.files import bring, duration_s, probe
+from heimdall_assets.ingest.places import place_of
+from heimdall_assets.ingest.roots import writable_root
 from heimdall_assets.ingest.stations import Description, describe, expanded
 
 if TYPE_CHECKING:
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Engine
 
+    from heimdall_assets.ingest.places import Place
+    from heimdall_assets.ingest.roots import Root
     from heimdall_assets.settings import Settings
 
 NAMESPACE = uuid.UUID("6f0f5d2e-7f0b-5c55-9a5e-1d0f6f7a2c11")
@@ -61,20 +65,20 @@ class Ingested:
 
 
 def ingest(
-    paths: Sequence[Path], engine: Engine, settings: Settings, *, stations_file: Path | None = None
+    paths: Sequence[Path | str], engine: Engine, settings: Settings, *, stations_file: Path | str | None = None
 ) -> Iterator[Ingested]:
     """Register recordings, one session each, and yield what became of them in order.
 
     Parameters
     ----------
-    paths : sequence of Path
+    paths : sequence of Path or str
         A folder with ``stations.json`` is a session; a folder of such folders is one session each; any other file
-        is a session of one receiver.
+        is a session of one receiver. ``s3://bucket/folder`` and objects are taken like folders and files.
     engine : Engine
         Heimdall's database.
     settings : Settings
         Files outside its IQ root are copied into it.
-    stations_file : Path, optional
+    stations_file : Path or str, optional
         A ``stations.json`` that describes the given files; its ``file`` entries name them.
 
     Yields
@@ -87,18 +91,25 @@ def ingest(
     DatabaseError
         The database is away or is another one.
     SettingError
-        The IQ root is no folder.
+        The IQ root is nothing that can be written to.
     """
     root = writable_root(settings)
-    for path in expanded(paths):
+    for path in paths:
         try:
-            description = describe(path, stations_file)
-            yield _ingest_one(str(path), description, engine, settings, root)
+            places = expanded(place_of(path, settings))
         except RecordingError as error:
             yield Ingested(str(path), None, error=error)
+            continue
+        for place in places:
+            try:
+                described = None if stations_file is None else place_of(stations_file, settings)
+                yield _ingest_one(place, describe(place, described), engine, settings, root)
+            except RecordingError as error:
+                yield Ingested(str(place), None, error=error)
 
 
-def _ingest_one(path: str, description: Description, engine: Engine, settings: Settings, root: Path) -> Ingested:
+def _ingest_one(place: Place, description: Description, engine: Engine, settings: Settings, root: Root) -> Ingested:
+    path = str(place)
     if not description.receivers:
         raise MalformedRecording(f"{path} names no receivers")
     probed = [probe(station, file, description.sample_rate_hz, settings) for station, file in description.receivers]
@@ -110,7 +121,7 @@ def _ingest_one(path: str, description: Description, engine: Engine, settings: S
         return Ingested(path, session_id, False, len(probed), warnings)
     started_at = description.started_at or min(
         (p.start_time for p in probed if p.start_time is not None),
-        default=datetime.fromtimestamp(probed[0].path.stat().st_mtime, UTC),
+        default=probed[0].modified_at or datetime.now(UTC),
     )
     durations = [duration_s(p, settings) for p in probed]
     known = [duration for duration in durations if duration is not None]
@@ -128,7 +139,7 @@ def _ingest_one(path: str, description: Description, engine: Engine, settings: S
             NewMeasurement(
                 id=uuid.uuid5(session_id, p.station.name),
                 station=p.station,
-                iq_data_location=place(p, root),
+                iq_data_location=bring(p, root),
                 iq_data_format=p.format,
                 # The column is an integer of 32 bits; a rate beyond it stays in the file's header alone.
                 sample_rate_hz=p.sample_rate_hz if (p.sample_rate_hz or 0) < MAX_RATE_HZ else None,

@@ -6,16 +6,19 @@ import json
 import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from heimdall_assets.errors import LocationRefused, MalformedRecording, RecordingNotFound
 from heimdall_assets.records import KnownSource, Station
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
+
+    from heimdall_assets.ingest.places import Place
 
 STATIONS_FILE = "stations.json"
+MAX_STATIONS_BYTES = 10 << 20
 MAX_NAME = 255
 
 
@@ -28,72 +31,75 @@ class Description:
     center_frequency_hz: float | None
     sample_rate_hz: float | None
     known_source: KnownSource | None
-    receivers: tuple[tuple[Station, Path], ...]
+    receivers: tuple[tuple[Station, Place], ...]
     is_anonymous: bool = False
     """Nothing is known of the receiver: its name is only the file's."""
 
 
-def expanded(paths: Sequence[Path]) -> Iterator[Path]:
-    """The recordings that paths name: a folder of session folders is one session each."""
-    for path in paths:
-        if path.is_dir() and not (path / STATIONS_FILE).is_file():
-            inner = sorted(child.parent for child in path.glob(f"*/{STATIONS_FILE}"))
-            yield from inner or [path]
-        else:
-            yield path
+def expanded(place: Place) -> Sequence[Place]:
+    """The recordings that a place names: a folder of session folders is one session each."""
+    if not place.is_folder() or place.child(STATIONS_FILE).is_file():
+        return [place]
+    return [folder for folder in place.folders() if folder.child(STATIONS_FILE).is_file()] or [place]
 
 
-def describe(path: Path, stations_file: Path | None) -> Description:
-    """What is known of the recording at a path.
+def describe(place: Place, stations_file: Place | None) -> Description:
+    """What is known of the recording at a place.
 
     Raises
     ------
     RecordingError
-        There is nothing at the path, or its description is malformed or names files elsewhere.
+        There is nothing at the place, or its description is malformed or names files elsewhere.
     """
-    if path.is_dir():
-        return _read_stations(path / STATIONS_FILE, path)
-    if not path.exists():
-        raise RecordingNotFound(f"{path} does not exist")
+    if place.is_folder():
+        return _read_stations(place.child(STATIONS_FILE), place)
+    if not place.exists():
+        raise RecordingNotFound(f"{place} does not exist")
+    stem = PurePath(place.name).stem
     if stations_file is not None:
         if not stations_file.is_file():
             raise RecordingNotFound(f"{stations_file} does not exist")
-        described = _read_stations(stations_file, path.parent)
-        mine = tuple(entry for entry in described.receivers if entry[1].name == path.name)
+        described = _read_stations(stations_file, place.parent())
+        mine = tuple(entry for entry in described.receivers if entry[1].name == place.name)
         if not mine:
-            raise MalformedRecording(f"{stations_file} does not describe {path.name}")
+            raise MalformedRecording(f"{stations_file} does not describe {place.name}")
         return Description(
-            path.stem,
+            stem,
             described.started_at,
             described.center_frequency_hz,
             described.sample_rate_hz,
             described.known_source,
-            ((mine[0][0], path),),
+            ((mine[0][0], place),),
         )
-    station = Station(f"file:{path.stem}"[:MAX_NAME], None, None)
-    return Description(path.stem, None, None, None, None, ((station, path),), is_anonymous=True)
+    station = Station(f"file:{stem}"[:MAX_NAME], None, None)
+    return Description(stem, None, None, None, None, ((station, place),), is_anonymous=True)
 
 
-def _read_stations(path: Path, folder: Path) -> Description:
-    if not path.is_file():
+def _read_stations(place: Place, folder: Place) -> Description:
+    if not place.is_file():
         raise RecordingNotFound(f"{folder} holds no {STATIONS_FILE}")
+    source = place.open(MAX_STATIONS_BYTES)
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-        source = document.get("known_source")
+        text = source.read_at(0, source.size_bytes)
+    finally:
+        source.close()
+    try:
+        document = json.loads(text.decode("utf-8"))
+        known = document.get("known_source")
         start = document.get("session_start")
         described = Description(
             name=str(document.get("name") or folder.name),
             started_at=_utc(datetime.fromisoformat(start)) if start else None,
             center_frequency_hz=_positive(document, "center_frequency_hz"),
             sample_rate_hz=_positive(document, "sample_rate_hz"),
-            known_source=None if source is None else _known_source(source),
-            receivers=tuple((_station(entry), folder / _file(entry, path)) for entry in document["receivers"]),
+            known_source=None if known is None else _known_source(known),
+            receivers=tuple((_station(entry), folder.child(_file(entry, place))) for entry in document["receivers"]),
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise MalformedRecording(f"{path}: {type(error).__name__}: {error}") from error
+        raise MalformedRecording(f"{place}: {type(error).__name__}: {error}") from error
     names = [station.name for station, _ in described.receivers]
     if twice := [name for name in names if names.count(name) > 1]:
-        raise MalformedRecording(f"{path} names receiver {twice[0]!r} twice")
+        raise MalformedRecording(f"{place} names receiver {twice[0]!r} twice")
     return described
 
 
@@ -118,7 +124,7 @@ def _station(entry: Mapping[str, Any]) -> Station:
     )
 
 
-def _file(entry: Mapping[str, Any], described_in: Path) -> str:
+def _file(entry: Mapping[str, Any], described_in: Place) -> str:
     """Name of a receiver's file; a description that came from elsewhere must not lead to other files of the machine."""
     name = str(entry["file"])
     if PurePath(name).is_absolute() or ".." in PurePath(name).parts:

@@ -3,6 +3,16 @@
 from heimdall_assets.iq.formats import FORMATS
 from heimdall_assets.iq.header import Hints
 from heimdall_assets.iq.locations import resolve_location
-from heimdall_assets.iq.opening import IQFile, identify, load_iq, open_iq, open_location
+from heimdall_assets.iq.opening import IQFile, identify, load_iq, open_iq, open_location, open_source
 
-__all__ = ["FORMATS", "Hints", "IQFile", "identify", "load_iq", "open_iq", "open_location", "resolve_location"]
+__all__ = [
+    "FORMATS",
+    "Hints",
+    "IQFile",
+    "identify",
+    "load_iq",
+    "open_iq",
+    "open_location",
+    "open_source",
+    "resolve_location",
+]

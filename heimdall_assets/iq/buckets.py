@@ -31,9 +31,10 @@ from heimdall_assets.iq.answers import is_outage, refusal
 from heimdall_assets.iq.urls import shown, url_scheme
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from datetime import datetime
 
+    from obstore import Attributes
     from obstore.store import ClientConfig, RetryConfig
 
     from heimdall_assets.settings import Settings
@@ -42,6 +43,8 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,62}")
 """Buckets and containers; none of it means anything in the address of a host or a path."""
 MODIFIED_KEY = "mtime"
 """Metadata with the time of the original file, Unix seconds, as rclone and others write it."""
+PART_BYTES = 8 << 20
+PARTS_AT_A_TIME = 4
 CONNECT_TIMEOUT = timedelta(seconds=5)
 RETRY_LIMIT = 20
 """Repetitions at the most; the time limit comes first, unless answers come at once."""
@@ -138,6 +141,20 @@ class Bucket:
         """Whether there are objects below a name."""
         with self._asking(key):
             return any(len(page) for page in obstore.list(self._store, f"{key}/" if key else None, chunk_size=1))
+
+    def folders(self, key: str) -> list[str]:
+        """Names, up to the next slash, below a name, that have objects below themselves."""
+        with self._asking(key):
+            return list(obstore.list_with_delimiter(self._store, key or None)["common_prefixes"])
+
+    def put(self, key: str, pieces: Iterable[bytes], modified_at: datetime | None) -> None:
+        """Store an object, which appears whole or not at all, with the time of the file that it is made of."""
+        attributes: Attributes = {} if modified_at is None else {MODIFIED_KEY: f"{modified_at.timestamp():.6f}"}
+        with self._asking(key):
+            obstore.put(
+                self._store, key, iter(pieces), attributes=attributes, chunk_size=PART_BYTES,
+                max_concurrency=PARTS_AT_A_TIME,
+            )  # fmt: skip
 
     @contextmanager
     def _asking(self, key: str) -> Iterator[None]:

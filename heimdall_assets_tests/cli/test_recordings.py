@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from typer.testing import Result
 
     from heimdall_assets_tests.factory import SessionFactory
+    from heimdall_assets_tests.object_store import ObjectStore
 
 EXTRACTED = [
     "file",
@@ -369,11 +370,29 @@ def test_ingest_takes_a_stations_file_for_single_files(
     assert factory.rows("SELECT name, latitude FROM heimdall.websdr_stations") == [("A", 45.0)]
 
 
-def test_ingest_into_an_object_store_is_a_bad_setting(
+def test_ingest_into_a_web_server_is_a_bad_setting(
     folder: Path, environment: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("HEIMDALL_IQ_ROOT", "s3://heimdall-raw-iq")
+    monkeypatch.setenv("HEIMDALL_IQ_ROOT", "https://example.org/iq")
     result = heimdall("ingest", folder)
     assert (result.exit_code, result.stdout) == (2, "")
-    said = "heimdall: HEIMDALL_IQ_ROOT=s3://heimdall-raw-iq: recordings can be ingested into a folder only\n"
-    assert result.stderr == said
+    assert result.stderr.startswith("heimdall: HEIMDALL_IQ_ROOT=https://example.org/iq: recordings can be ingested")
+
+
+def test_ingest_extract_and_plot_take_urls_of_an_object_store(
+    folder: Path, npy: Path, environment: Path, factory: SessionFactory, object_store: ObjectStore, tmp_path: Path
+) -> None:
+    object_store.make_bucket("cli")
+    object_store.upload("cli", folder, "hill/")
+    result = heimdall("ingest", "s3://cli/hill/")
+    assert (result.exit_code, result.stderr) == (0, "")
+    session_id = factory.scalar("SELECT id FROM heimdall.recording_sessions")
+    assert result.stdout == f"{session_id}  new, 2 receivers  s3://cli/hill\n"
+    assert heimdall("ingest", folder).stdout == f"{session_id}  known already, 2 receivers  {folder}\n"
+    object_store.upload("cli", npy.parent, "one/")
+    there, here = (extracted(heimdall("extract", place, "--json")) for place in (f"s3://cli/one/{npy.name}", npy))
+    assert {**there, "file": None} == {**here, "file": None}
+    result = heimdall("plot", f"s3://cli/one/{npy.name}", "-o", tmp_path / "a.png")
+    assert (result.exit_code, (tmp_path / "a.png").read_bytes()[:4]) == (0, b"\x89PNG")
+    said = refused(heimdall("extract", "s3://cli/gone.npy", "--json"))
+    assert said == {"reason": "not_found", "message": "s3://cli/gone.npy does not exist"}
