@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
+from heimdall_assets import embedded
 from heimdall_assets.db import coverage, discovery, tables
 from heimdall_assets.db.engine import open_engine, transaction
 from heimdall_assets.db.urls import heimdall_url
@@ -18,12 +21,12 @@ from heimdall_assets.defs.partitions import recording_sessions_partitions
 from heimdall_assets.embedded import dagster_environment
 from heimdall_assets.processes import Processes, start_daemon, start_webserver
 from heimdall_assets.records import FEATURE_VERSION
+from heimdall_assets.settings import load_settings
 from heimdall_assets_tests.dagster_api import DagsterAPI, wait_for
 from heimdall_assets_tests.factory import SessionFactory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
     from uuid import UUID
 
     from heimdall_assets.settings import Settings
@@ -124,6 +127,19 @@ def running_system(settings: Settings, folder: Path, **variables: str) -> Iterat
         wait_for(api.is_up, "the webserver to load the definitions", timeout_s=120)
         yield System(SessionFactory(engine, settings), settings, api, processes, environment)
     engine.dispose()
+
+
+@contextmanager
+def own_system(**variables: str) -> Iterator[System]:
+    """:func:`running_system` with a PostgreSQL and a home of its own, which are removed at the end."""
+    # Also where SIGINT was inherited as ignored, which the processes would hand on; either ends it all.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with tempfile.TemporaryDirectory(prefix="heimdall-") as name:
+        settings = load_settings(home=Path(name), database_url=None)
+        Path(settings.resolved_iq_root).mkdir(parents=True, exist_ok=True)
+        with embedded.database(settings), running_system(settings, Path(name), **variables) as system:
+            yield system
 
 
 def free_port() -> int:

@@ -177,17 +177,14 @@ def test_the_jobs_of_the_launchpad_record_requests_that_are_carried_out(system: 
         lambda: not {run["runId"] for run in system.api.open_runs()} & set(runs), "both runs", timeout_s=PATIENCE_S
     )
 
-    def new() -> list[Any]:
-        return [request for request in run(system, "requests") if request["request_id"] not in before]
+    def are_done() -> bool:
+        found = system.factory.rows("SELECT id::text, status FROM heimdall.feature_requests")
+        return [status for key, status in found if key not in before] == ["done"] * 2
 
-    wait_for(
-        lambda: [request["status"] for request in new()] == ["done"] * 2,
-        "both requests to end",
-        timeout_s=PATIENCE_S,
-        poll_s=2,
-    )
-    assert {request["requested_by"] for request in new()} == {f"run {key}" for key in runs}
-    assert {str(request["selection"]) for request in new()} == {
+    wait_for(are_done, "both requests to end", timeout_s=PATIENCE_S)
+    new = [request for request in run(system, "requests") if request["request_id"] not in before]
+    assert {request["requested_by"] for request in new} == {f"run {key}" for key in runs}
+    assert {str(request["selection"]) for request in new} == {
         str({"pending": True, "batch_size": 3}),
         str({"pending": True}),
     }

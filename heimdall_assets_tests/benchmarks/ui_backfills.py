@@ -9,21 +9,15 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-import signal
 import subprocess
 import sys
-import tempfile
 import time
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from heimdall_assets import embedded
-from heimdall_assets.settings import load_settings
 from heimdall_assets_tests.dagster_api import wait_for
 from heimdall_assets_tests.factory import GOOD, TRUNCATED
-from heimdall_assets_tests.system import running_system
+from heimdall_assets_tests.system import own_system
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -166,19 +160,6 @@ def measure(system: System) -> Iterator[Row]:
     broken = range(10, 1000, 50)
     everything = add_sessions(system, 1000, broken)
     yield follow(system, launch(system, "1000, 20 of them broken", everything, [everything[index] for index in broken]))
-
-
-@contextmanager
-def own_system() -> Iterator[System]:
-    """Everything in a home of its own, which is removed at the end."""
-    # Also where SIGINT was inherited as ignored, which the processes would hand on; either ends it all.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with tempfile.TemporaryDirectory(prefix="heimdall-") as name:
-        settings = load_settings(home=Path(name), database_url=None)
-        Path(settings.resolved_iq_root).mkdir(parents=True, exist_ok=True)
-        with embedded.database(settings), running_system(settings, Path(name)) as system:
-            yield system
 
 
 def main() -> None:
