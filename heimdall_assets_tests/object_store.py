@@ -65,7 +65,8 @@ class ObjectStore:
     def make_bucket(self, name: str) -> S3Store:
         """Make a bucket; its client."""
         # moto looks at no signature
-        urlopen(Request(f"{self.endpoint}/{name}", method="PUT")).close()
+        with urlopen(Request(f"{self.endpoint}/{name}", method="PUT")):
+            pass
         return self.bucket(name)
 
     def upload(self, bucket: str, folder: Path, prefix: str = "") -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 import traceback
 from typing import TYPE_CHECKING
@@ -25,12 +26,30 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+Noted = dict[str, tuple[int, str]]
+"""Size and etag of objects, by location."""
+MOST_SAMPLE_BYTES = 8
+"""Of the usual formats; what is of a wider one takes another request."""
+
 MAX_SAMPLES = 50_000_000
 """Of one receiver, 400 MB: more is asked for by a sample rate that is wrong, and would only exhaust the memory."""
 
 
-def compute_session(session: Session, settings: Settings, *, run_id: str | None = None) -> SessionFeatures:
+def compute_session(
+    session: Session, settings: Settings, *, run_id: str | None = None, noted: Noted | None = None
+) -> SessionFeatures:
     """Fetch and compute a session's features; touches no database.
+
+    Parameters
+    ----------
+    session : Session
+        With its measurements.
+    settings : Settings
+        Chunks and roots.
+    run_id : str, optional
+        Noted in the result.
+    noted : dict, optional
+        Size and etag of every object that was opened are put down here, by location, also where it failed then.
 
     Raises
     ------
@@ -44,7 +63,7 @@ def compute_session(session: Session, settings: Settings, *, run_id: str | None 
     for measurement in session.measurements:
         by_station.setdefault(measurement.station.name, []).append(measurement)
     failures: list[HeimdallError] = []
-    receivers = [_best_of(measurements, settings, failures) for measurements in by_station.values()]
+    receivers = [_best_of(measurements, settings, failures, noted) for measurements in by_station.values()]
     if all(receiver.features is None for receiver in receivers):
         raise ExtractionFailed(failures)
     source = session.known_source
@@ -58,7 +77,9 @@ def compute_session(session: Session, settings: Settings, *, run_id: str | None 
     )
 
 
-def _best_of(measurements: list[Measurement], settings: Settings, failures: list[HeimdallError]) -> ReceiverFeatures:
+def _best_of(
+    measurements: list[Measurement], settings: Settings, failures: list[HeimdallError], noted: Noted | None
+) -> ReceiverFeatures:
     """One receiver's features; where it left several measurements, of the first that can be used.
 
     A receiver that failed adds one error to ``failures``.
@@ -66,7 +87,7 @@ def _best_of(measurements: list[Measurement], settings: Settings, failures: list
     errors: list[tuple[Measurement, HeimdallError]] = []
     for measurement in measurements:
         try:
-            return _measure(measurement, settings)
+            return _measure(measurement, settings, noted)
         except HeimdallError as error:
             failure = error
         except Exception as error:  # noqa: BLE001  # the one place that turns a failure into a stored error
@@ -84,11 +105,15 @@ def _best_of(measurements: list[Measurement], settings: Settings, failures: list
     )
 
 
-def _measure(measurement: Measurement, settings: Settings) -> ReceiverFeatures:
+def _measure(measurement: Measurement, settings: Settings, noted: Noted | None) -> ReceiverFeatures:
     location = measurement.iq_data_location or ""
+    rate_hz = measurement.iq_sample_rate_hz or 0.0
+    ahead = rate_hz * settings.chunk_ms / 1000 * settings.num_chunks * MOST_SAMPLE_BYTES
     opened = open_location(
         location,
         settings,
+        noted,
+        ahead_bytes=math.ceil(ahead) or None,
         format=measurement.iq_data_format,
         sample_rate_hz=measurement.iq_sample_rate_hz,
         center_frequency_hz=measurement.frequency_hz,

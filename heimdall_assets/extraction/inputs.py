@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Engine
 
+    from heimdall_assets.extraction.compute import Noted
     from heimdall_assets.records import Session
     from heimdall_assets.settings import Settings
 
@@ -29,16 +30,17 @@ WORD_LENGTH = 12
 """Hexadecimal digits of an object's word: two objects of one session never share one."""
 
 
-def words_of(locations: Iterable[tuple[UUID, str]], settings: Settings) -> tuple[str, bool]:
+def words_of(locations: Iterable[tuple[UUID, str]], settings: Settings, noted: Noted | None = None) -> tuple[str, bool]:
     """A word for every object that is there, in order, and whether all could be looked for.
 
-    An object that is missing has none; nor has one whose store does not answer, of which nothing can be told.
+    An object that is missing has none; nor has one whose store does not answer, of which nothing can be told. Those
+    that are noted are not asked for again.
     """
     words = []
     is_complete = True
     for measurement_id, location in locations:
         try:
-            identity = identify(location, settings)
+            identity = (noted or {}).get(location) or identify(location, settings)
         except StoreUnavailable:
             is_complete = False
             continue
@@ -48,9 +50,9 @@ def words_of(locations: Iterable[tuple[UUID, str]], settings: Settings) -> tuple
     return " ".join(sorted(words)), is_complete
 
 
-def inputs_of(session: Session, settings: Settings) -> str:
-    """The words of a session's inputs, before they are read: what is replaced meanwhile is found to be new later."""
-    words, _ = words_of(((m.id, m.iq_data_location or "") for m in session.measurements), settings)
+def inputs_of(session: Session, settings: Settings, noted: Noted) -> str:
+    """The words of a session's inputs as they were when they were opened: what is replaced after that is new."""
+    words, _ = words_of(((m.id, m.iq_data_location or "") for m in session.measurements), settings, noted)
     return words
 
 

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Connection, Engine
 
+    from heimdall_assets.extraction.compute import Noted
     from heimdall_assets.records import ReceiverFeatures, Session, SessionFeatures
     from heimdall_assets.settings import Settings
 
@@ -142,20 +143,30 @@ def extract_session(
                 discovery.forget(connection, session_id)
             raise
         started = time.perf_counter()
+        noted: Noted = {}
+        computed = _computed(session, settings, run_id, noted)
+        seconds = time.perf_counter() - started
         attempt = Attempt(
             number,
             run_id,
             retry_rule(settings),
             is_again=is_again and not is_asked,
             may_replace=is_again or recompute or stale,
-            inputs_tried=inputs_of(session, settings),
+            inputs_tried=inputs_of(session, settings, noted),
         )
-        try:
-            result = compute_session(session, settings, run_id=run_id)
-        except Exception as error:  # noqa: BLE001  # a defect in one session is that session's failure
-            failure = error if isinstance(error, HeimdallError) else UnexpectedError.of(error)
-            return _store_failure(connection, session, attempt, failure, time.perf_counter() - started)
-        return _store_result(connection, result, attempt)
+        if isinstance(computed, HeimdallError):
+            return _store_failure(connection, session, attempt, computed, seconds)
+        return _store_result(connection, computed, attempt)
+
+
+def _computed(
+    session: Session, settings: Settings, run_id: str | None, noted: Noted
+) -> SessionFeatures | HeimdallError:
+    """The session's features, or why there are none."""
+    try:
+        return compute_session(session, settings, run_id=run_id, noted=noted)
+    except Exception as error:  # noqa: BLE001  # a defect in one session is that session's failure
+        return error if isinstance(error, HeimdallError) else UnexpectedError.of(error)
 
 
 def _require_workable(connection: Connection, session: Session) -> None:

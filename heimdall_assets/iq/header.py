@@ -26,12 +26,15 @@ class Hints(TypedDict, total=False):
         Used where the header does not say.
     max_bytes : int or None
         Larger files are refused.
+    ahead_bytes : int or None
+        So many bytes of samples are going to be read from the start: an object store sends them with the header.
     """
 
     format: str | None
     sample_rate_hz: float | None
     center_frequency_hz: float | None
     max_bytes: int | None
+    ahead_bytes: int | None
 
 
 @dataclass(frozen=True, slots=True)

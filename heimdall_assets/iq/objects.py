@@ -1,4 +1,4 @@
-"""Objects of object stores as byte sources: two requests for most recordings, and none for what is not needed."""
+"""Objects of object stores as byte sources: one or two requests a recording, and no byte that is not needed."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 HEAD_BYTES = 16 * 1024
 """Read when an object is opened: the request tells size and etag as well, and the header mostly ends before."""
+MOST_AHEAD_BYTES = 8 << 20
+"""Of samples, read with the header; what is known of a recording before it is opened may be wrong."""
 
 
 class ObjectFile:
@@ -33,6 +35,8 @@ class ObjectFile:
         Its name there.
     max_bytes : int or None
         Larger objects are refused.
+    ahead_bytes : int
+        So many are read with the head, since they are going to be needed.
 
     Raises
     ------
@@ -42,7 +46,7 @@ class ObjectFile:
 
     cheap_seeks = False
 
-    def __init__(self, bucket: Bucket, key: str, max_bytes: int | None = None) -> None:
+    def __init__(self, bucket: Bucket, key: str, max_bytes: int | None = None, ahead_bytes: int = 0) -> None:
         self._bucket = bucket
         self._key = key
         self._max_bytes = max_bytes
@@ -51,16 +55,16 @@ class ObjectFile:
         self.name = key.rpartition("/")[2]
         if not self.name:
             raise LocationRefused(f"{self._shown} is a folder, not an object")
-        facts, self._head, attributes = self._open()
+        facts, self._head, attributes = self._open(HEAD_BYTES + min(ahead_bytes, MOST_AHEAD_BYTES))
         if max_bytes is not None and facts.size_bytes > max_bytes:
             raise RecordingTooLarge(f"{self._shown} has {facts.size_bytes:,} bytes; at most {max_bytes:,} are allowed")
         self.size_bytes = facts.size_bytes
         self.etag = facts.etag
         self.modified_at: datetime | None = _original_time(attributes) or facts.modified_at
 
-    def _open(self) -> tuple[Facts, bytes, dict[str, str]]:
+    def _open(self, head_bytes: int) -> tuple[Facts, bytes, dict[str, str]]:
         try:
-            return self._bucket.get(self._key, 0, HEAD_BYTES)
+            return self._bucket.get(self._key, 0, head_bytes)
         except TruncatedRecording:  # an empty object has no first byte
             return self._bucket.head(self._key), b"", {}
 
@@ -101,10 +105,10 @@ class ObjectFile:
         self._is_open = False
 
 
-def open_object(url: str, settings: Settings, max_bytes: int | None = None) -> ObjectFile:
+def open_object(url: str, settings: Settings, max_bytes: int | None = None, ahead_bytes: int = 0) -> ObjectFile:
     """Open the object that a URL names; errors are those of :class:`ObjectFile`."""
     bucket, key = bucket_of(url, settings)
-    return ObjectFile(bucket, key, max_bytes)
+    return ObjectFile(bucket, key, max_bytes, ahead_bytes)
 
 
 def identity_of(url: str, settings: Settings) -> tuple[int, str]:

@@ -128,7 +128,7 @@ def open_iq(path_or_url: str | os.PathLike[str], **hints: Unpack[Hints]) -> IQFi
         A file, or a URL in fsspec's notation: ``file:///path``, ``zip://member::archive``, ``s3://bucket/key``,
         ``gs://``, ``az://``, ``memory://name`` and whatever else there is a package installed for.
     **hints
-        ``format``, ``sample_rate_hz``, ``center_frequency_hz``, ``max_bytes``: see
+        ``format``, ``sample_rate_hz``, ``center_frequency_hz``, ``max_bytes``, ``ahead_bytes``: see
         :class:`~heimdall_assets.iq.header.Hints`.
 
     Returns
@@ -151,11 +151,15 @@ def open_iq(path_or_url: str | os.PathLike[str], **hints: Unpack[Hints]) -> IQFi
     ...     samples = recording.read(0, 4096)
     """
     checked = _checked(hints)
-    return IQFile(open_source(path_or_url, checked.get("max_bytes")), checked)
+    return IQFile(open_source(path_or_url, checked.get("max_bytes"), ahead_bytes=checked.get("ahead_bytes")), checked)
 
 
 def open_source(
-    place: str | os.PathLike[str], max_bytes: int | None = None, settings: Settings | None = None
+    place: str | os.PathLike[str],
+    max_bytes: int | None = None,
+    settings: Settings | None = None,
+    *,
+    ahead_bytes: int | None = None,
 ) -> ByteSource:
     """Open what a trusted path or URL names, as bytes; errors are those of :func:`open_iq`.
 
@@ -181,7 +185,7 @@ def open_source(
         from heimdall_assets.iq import objects  # noqa: PLC0415  # obstore, only for its URLs
         from heimdall_assets.settings import load_settings  # noqa: PLC0415  # paths need none
 
-        return objects.open_object(place, settings or load_settings(), max_bytes)
+        return objects.open_object(place, settings or load_settings(), max_bytes, ahead_bytes or 0)
     from heimdall_assets.iq import stores  # noqa: PLC0415  # fsspec, only for URLs
 
     return stores.open_url(place, max_bytes)
@@ -199,7 +203,9 @@ def load_iq(path_or_url: str | os.PathLike[str], **hints: Unpack[Hints]) -> IQRe
         )
 
 
-def open_location(location: str, settings: Settings, **hints: Unpack[Hints]) -> IQFile:
+def open_location(
+    location: str, settings: Settings, noted: dict[str, tuple[int, str]] | None = None, **hints: Unpack[Hints]
+) -> IQFile:
     """Open the recording behind an ``iq_data_location``, which is not trusted.
 
     Parameters
@@ -209,6 +215,8 @@ def open_location(location: str, settings: Settings, **hints: Unpack[Hints]) -> 
         :func:`~heimdall_assets.iq.locations.store_url`.
     settings : Settings
         Its root, extra roots and ``max_object_bytes`` hold.
+    noted : dict, optional
+        What :func:`identify` says of the object is put down here, also where it then cannot be read.
     **hints
         As of :func:`open_iq`; a smaller ``max_bytes`` holds too.
 
@@ -224,7 +232,10 @@ def open_location(location: str, settings: Settings, **hints: Unpack[Hints]) -> 
     checked = _checked(hints)
     limit = min(settings.max_object_bytes, checked.get("max_bytes") or settings.max_object_bytes)
     checked["max_bytes"] = limit
-    return IQFile(_located(location, settings, limit), checked)
+    source = _located(location, settings, limit, checked.get("ahead_bytes"))
+    if noted is not None:
+        noted[location] = source.size_bytes, source.etag
+    return IQFile(source, checked)
 
 
 def identify(location: str, settings: Settings) -> tuple[int, str] | None:
@@ -257,12 +268,12 @@ def identify(location: str, settings: Settings) -> tuple[int, str] | None:
         source.close()
 
 
-def _located(location: str, settings: Settings, max_bytes: int | None) -> ByteSource:
+def _located(location: str, settings: Settings, max_bytes: int | None, ahead_bytes: int | None = None) -> ByteSource:
     """The object at an ``iq_data_location``, below a root that is a store or a folder."""
     root, extra_roots = settings.resolved_iq_root, settings.iq_extra_roots
     url = store_url(location, root, extra_roots)
     if url is not None:
-        return open_source(url, max_bytes, settings)
+        return open_source(url, max_bytes, settings, ahead_bytes=ahead_bytes)
     path, roots = locate(location, root, extra_roots)
     return LocalFile(path, max_bytes, roots)
 
@@ -272,7 +283,7 @@ def _checked(hints: Hints) -> Hints:
     unknown = set(hints) - set(Hints.__annotations__)
     if unknown:
         raise TypeError(f"unknown hints: {', '.join(sorted(unknown))}")
-    for name in ("sample_rate_hz", "center_frequency_hz", "max_bytes"):
+    for name in ("sample_rate_hz", "center_frequency_hz", "max_bytes", "ahead_bytes"):
         value = hints.get(name)
         if value is not None and not (isinstance(value, (int, float)) and math.isfinite(value) and value > 0):
             raise BadParameter(f"{name}={value!r} must be a positive number")

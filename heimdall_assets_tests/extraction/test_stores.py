@@ -67,6 +67,16 @@ def test_a_session_over_s3_is_stored_with_size_and_etag_of_its_objects(
     assert attempts_of(factory, key) == [(1, "partial", None, True)]
 
 
+def test_a_session_costs_one_request_a_receiver(
+    engine: Engine, factory: SessionFactory, settings: Settings, object_store: ObjectStore
+) -> None:
+    key = factory.add((GOOD,) * 3)
+    with moody((factory.root / GOOD).read_bytes()) as server:
+        there = settings.model_copy(update={"iq_root": "s3://moody", "s3_endpoint_url": server.endpoint})
+        assert extract_session(engine, key, there).summary["receivers"] == "3 of 3"
+    assert [request.split()[:2] for request in server.requests] == [["GET", f"/moody/{GOOD}"]] * 3
+
+
 def test_an_object_that_is_replaced_or_comes_late_makes_its_session_wait_again(
     engine: Engine, factory: SessionFactory, remote: Settings, client: S3Store
 ) -> None:

@@ -128,6 +128,17 @@ def test_a_recording_costs_two_requests_and_only_the_bytes_that_are_needed(crede
     assert server.requests == ["GET /moody/rx.cf32 bytes=0-16383", "GET /moody/rx.cf32 bytes=0-799999"]
 
 
+def test_a_recording_of_a_known_rate_costs_one_request(credentials: None) -> None:
+    content = components(500_000, "<f4").tobytes()
+    with moody(content) as server:
+        settings = settings_of(server)
+        with open_location("rx.cf32", settings, ahead_bytes=800_000) as recording:
+            assert recording.read(0, 100_000).tobytes() == content[:800_000]
+        with open_location("rx.cf32", settings, ahead_bytes=10**12):
+            pass
+    assert server.requests == ["GET /moody/rx.cf32 bytes=0-816383", "GET /moody/rx.cf32 bytes=0-8404991"]
+
+
 def test_a_store_that_breaks_off_amid_a_recording_is_asked_again(credentials: None) -> None:
     content = components(500_000, "<f4").tobytes()
     with moody(content, (500, ""), content) as server:
