@@ -3,6 +3,7 @@
 from dagster import Definitions, in_process_executor
 
 from heimdall_assets.defs.assets import measurement_features, measurements, recording_sessions
+from heimdall_assets.defs.checks import asset_checks
 from heimdall_assets.defs.jobs import (
     backfill_all_features,
     batch_feature_extraction,
@@ -24,6 +25,7 @@ defs = Definitions(
         receiver_health,
         training_samples,
     ],
+    asset_checks=asset_checks,
     jobs=[
         extract_features,
         extract_sessions,

@@ -187,6 +187,18 @@ class Settings(BaseSettings):
         le=3650,
         description="Days after which Dagster forgets an ended run that nothing shown depends on",
     )
+    least_coverage_percent: float = Field(
+        default=90.0, ge=0, le=100, description="Coverage of what can be computed; below it a check fails"
+    )
+    most_pending_seconds: float = Field(
+        default=3600.0, gt=0, le=YEAR_S, description="A session that waits for longer fails a check"
+    )
+    beacon_tolerance_ppm: float = Field(
+        default=20.0,
+        gt=0,
+        le=1000,
+        description="A receiver that measures known frequencies further off, in parts per million, fails a check",
+    )
     admin_token: SecretStr | None = Field(default=None, description="Bearer token of the admin HTTP API")
     oidc_issuer_url: HttpURL | None = Field(
         default=None, description="Identity provider (OpenID Connect, such as a Keycloak realm) whose tokens admit too"

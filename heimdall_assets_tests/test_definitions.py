@@ -100,6 +100,20 @@ def test_an_asset_that_is_a_table_names_it_and_its_columns(name: str, table: Any
     assert all(column.type for column in schema.columns)
 
 
+def test_every_check_says_what_it_claims_and_blocks_nothing_and_batches_never_run_one() -> None:
+    specs = [spec for check in defs.asset_checks or () for spec in check.check_specs]
+    assert {(spec.asset_key.to_user_string(), spec.name) for spec in specs} == {
+        ("feature_coverage", "coverage_is_high"),
+        ("feature_coverage", "pending_is_young"),
+        ("feature_coverage", "partitions_agree"),
+        ("receiver_health", "no_receiver_is_quiet"),
+        ("receiver_health", "beacons_are_on_frequency"),
+        ("training_samples", "samples_are_whole"),
+    }
+    assert all(spec.description for spec in specs)
+    assert not any(spec.blocking for spec in specs)
+
+
 def test_the_features_description_lists_every_feature_with_its_unit() -> None:
     description = SPECS["measurement_features"].description or ""
     for feature in FEATURES:

@@ -2,8 +2,8 @@
 
 Dagster keeps every event for ever, and has no call that deletes events of a partition in PostgreSQL
 (``wipe_asset_partitions`` is not implemented there), nor any for events without a run. The statements here read its
-tables ``event_logs`` and ``dynamic_partitions``, as dagster-postgres 0.29 makes them, and delete from both and from
-``asset_event_tags``, which belongs to the first.
+tables ``event_logs``, ``dynamic_partitions`` and ``asset_check_executions``, as dagster-postgres 0.29 makes them, and
+delete from them and from ``asset_event_tags``, which belongs to the first.
 
 An event is *needed* while it is what the UI shows of an asset or of a partition: the last materialization; and the
 last sign that one was planned, which is what makes a failed partition red.
@@ -144,4 +144,38 @@ def delete_runless(
         "partitions": partitions,
         "limit": limit,
     }
+    return int(connection.execute(sa.text(query), parameters).rowcount)
+
+
+def delete_evaluations(connection: Connection, asset_keys: Collection[str], *, days: float, limit: int) -> int:
+    """Delete evaluations of asset checks that were reported without a run, are older, and not the last of their check.
+
+    Parameters
+    ----------
+    connection : Connection
+        Dagster's database.
+    asset_keys : collection of str
+        Of checks of these assets.
+    days : float
+        Younger ones stay.
+    limit : int
+        At most so many.
+
+    Returns
+    -------
+    int
+        How many were deleted.
+    """
+    query = f"""
+        WITH old AS MATERIALIZED (
+            SELECT c.id, c.evaluation_event_storage_id AS event_id FROM asset_check_executions c
+            WHERE c.run_id = '{RUNLESS}' AND c.asset_key = ANY (:asset_keys)
+              AND c.evaluation_event_timestamp
+                  < (clock_timestamp() AT TIME ZONE 'UTC') - make_interval(secs => :seconds)
+              AND EXISTS (SELECT 1 FROM asset_check_executions n
+                          WHERE n.asset_key = c.asset_key AND n.check_name = c.check_name AND n.id > c.id)
+            ORDER BY c.id LIMIT :limit),
+        events AS (DELETE FROM event_logs e USING old WHERE e.id = old.event_id)
+        DELETE FROM asset_check_executions c USING old WHERE c.id = old.id"""
+    parameters = {"asset_keys": list(asset_keys), "seconds": days * 86_400.0, "limit": limit}
     return int(connection.execute(sa.text(query), parameters).rowcount)

@@ -17,6 +17,7 @@ from heimdall_assets.db.tables import feature_states as states
 
 if TYPE_CHECKING:
     from collections.abc import Collection
+    from datetime import timedelta
     from uuid import UUID
 
     from sqlalchemy.engine import Connection
@@ -140,6 +141,30 @@ def shown(connection: Connection) -> set[UUID]:
         states.c.retired_at.is_(None),
     )
     return set(connection.scalars(query))
+
+
+def overdue(connection: Connection, *, grace: timedelta, limit: int) -> list[UUID]:
+    """Sessions that have had features for longer than a grace period, and Dagster was not told of; at most so many."""
+    query = f"""
+        SELECT fs.recording_session_id FROM heimdall.feature_states fs
+        WHERE {_UNREPORTED} AND fs.reserved_by IS NULL
+          AND fs.updated_at < clock_timestamp() - make_interval(secs => :grace_seconds)
+        LIMIT :limit"""
+    parameters = {"grace_seconds": grace.total_seconds(), "limit": limit}
+    return list(connection.scalars(sa.text(query), parameters))
+
+
+def latest_shown(connection: Connection, *, grace: timedelta, limit: int) -> list[UUID]:
+    """Of the latest sessions those that Dagster has had to show as materialized for longer than a grace period."""
+    query = """
+        SELECT latest.recording_session_id FROM (
+            SELECT fs.* FROM heimdall.feature_states fs
+            WHERE fs.state IN ('done', 'partial') AND fs.retired_at IS NULL
+            ORDER BY fs.completed_at DESC, fs.recording_session_id DESC LIMIT :limit) latest
+        WHERE latest.registered_at IS NOT NULL
+          AND latest.reported_at < clock_timestamp() - make_interval(secs => :grace_seconds)"""
+    parameters = {"grace_seconds": grace.total_seconds(), "limit": limit}
+    return list(connection.scalars(sa.text(query), parameters))
 
 
 def set_lost(connection: Connection, session_ids: Collection[UUID], *, has_key: bool) -> None:

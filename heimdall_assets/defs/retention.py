@@ -5,7 +5,8 @@ old, is what the UI shows:
 
 - the run that materialized a partition last, since its events are what makes the partition green;
 - the run that failed a partition last, since its events are what makes it red, and say why;
-- of the reports, such as ``feature_coverage``, which come every minute, the latest and those of the last days;
+- of the reports, such as ``feature_coverage``, which come every minute, and of the evaluations of their checks, the
+  latest and those of the last days;
 - every run that has not ended.
 
 A run is deleted, with all its events, when it ended more than HEIMDALL_RETENTION_DAYS ago and each of its partitions
@@ -16,6 +17,7 @@ matters: rows, attempts and reports of coverage are in Heimdall's tables, which 
 
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 
 from dagster import DagsterInstance, RunsFilter
 from dagster._core.storage.dagster_run import FINISHED_STATUSES
@@ -77,12 +79,14 @@ def forget_old(instance: DagsterInstance, dagster_engine: Engine, *, days: float
 
 
 def _forget_reports(dagster_engine: Engine, name: str, days: float) -> int:
-    limit, events = 10 * CHUNK, 0
-    while True:
-        with transaction(dagster_engine) as connection:
-            deleted = eventlog.delete_runless(
-                connection, [key.to_string() for key in ASSETS], days=days, partitions=name, limit=limit
-            )
-        events += deleted
-        if deleted < limit:
-            return events
+    keys, limit = [key.to_string() for key in ASSETS], 10 * CHUNK
+    delete_reports = partial(eventlog.delete_runless, partitions=name)
+    events = 0
+    for delete in (delete_reports, eventlog.delete_evaluations):
+        while True:
+            with transaction(dagster_engine) as connection:
+                deleted = delete(connection, keys, days=days, limit=limit)
+            events += deleted
+            if deleted < limit:
+                break
+    return events

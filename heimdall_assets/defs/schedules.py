@@ -7,6 +7,7 @@ from sqlalchemy.engine import Engine
 
 from heimdall_assets.db import pauses, requests
 from heimdall_assets.db.engine import transaction
+from heimdall_assets.defs.checks import evaluations
 from heimdall_assets.defs.jobs import extract_features
 from heimdall_assets.defs.logs import shown_in
 from heimdall_assets.defs.planner import plan_tick, run_request
@@ -53,8 +54,10 @@ def _tick(context: ScheduleEvaluationContext, heimdall: Heimdall) -> list[RunReq
                 check_inputs(engine, settings)
                 _ask_for_stale(engine, settings)
             plan = plan_tick(context.instance, engine, settings, since=None, is_schedule=True)
-        for event in report_events(heimdall):
-            context.instance.report_runless_asset_event(event)
+        for report in report_events(heimdall):
+            context.instance.report_runless_asset_event(report)
+        for evaluation in evaluations(heimdall, context.instance):
+            context.instance.report_runless_asset_event(evaluation)
     except DatabaseError as error:
         return SkipReason(f"{error.reason}: {error.message}")
     if plan.pause is not None:

@@ -7,7 +7,9 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from dagster import (
+    AssetCheckEvaluation,
     AssetMaterialization,
+    AssetObservation,
     DagsterInstance,
     DefaultSensorStatus,
     RunRequest,
@@ -23,6 +25,7 @@ from heimdall_assets.db.coverage import last_attempt_finished
 from heimdall_assets.db.engine import transaction
 from heimdall_assets.db.locks import planner_lock
 from heimdall_assets.db.states import database_time
+from heimdall_assets.defs.checks import evaluations
 from heimdall_assets.defs.jobs import extract_features, extract_sessions
 from heimdall_assets.defs.logs import shown_in
 from heimdall_assets.defs.planner import LAUNCH_GRACE, ORIGIN_TAG, Cursor, Plan, plan_tick, run_request
@@ -34,6 +37,9 @@ from heimdall_assets.defs.upkeep import reconcile_partitions, retention
 from heimdall_assets.errors import DatabaseError
 
 logger = logging.getLogger(__name__)
+
+Event = AssetMaterialization | AssetCheckEvaluation | AssetObservation
+"""What a tick may report."""
 
 JOB_NAMES = (extract_features.name, extract_sessions.name)
 LOCKED_JOB_NAMES = (*JOB_NAMES, reconcile_partitions.name, retention.name)
@@ -81,7 +87,9 @@ def _tick(context: SensorEvaluationContext, heimdall: Heimdall) -> SensorResult 
                 if not plan.is_busy:
                     cursor = replace(cursor, discovered_until=now)
                 cursor, due = _report_due(context.instance, connection, cursor, plan, now)
-            events = report_events(heimdall, is_whole=due == "whole") if due else []
+            events: list[Event] = [*report_events(heimdall, is_whole=due == "whole")] if due else []
+            if due == "whole":
+                events += evaluations(heimdall, context.instance)
             upkeep = [] if plan.is_busy else _reconciliation_asked(context.instance, engine)
             if not plan.is_busy:
                 doubt_failed_runs(context.instance, engine, since=(looked_at or now) - FAILED_OVERLAP)
@@ -104,7 +112,7 @@ def _reconciliation_asked(instance: DagsterInstance, engine: Engine) -> list[Run
     return [RunRequest(run_key=f"reconcile-{uuid.uuid4()}", job_name=reconcile_partitions.name, tags=tags)]
 
 
-def _result(plan: Plan, cursor: Cursor, events: list[AssetMaterialization], upkeep: list[RunRequest]) -> SensorResult:
+def _result(plan: Plan, cursor: Cursor, events: list[Event], upkeep: list[RunRequest]) -> SensorResult:
     if plan.batches or upkeep:
         if plan.batches:
             logger.info("planned %d sessions in %d batches", plan.num_sessions, len(plan.batches))

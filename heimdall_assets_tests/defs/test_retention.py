@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 import pytest
 import sqlalchemy as sa
 from dagster import AssetKey, DagsterRunStatus
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
 from heimdall_assets.db.engine import open_engine, transaction
 from heimdall_assets.db.urls import dagster_url
+from heimdall_assets.defs.checks import CHECKS, evaluations
 from heimdall_assets.defs.reports import report_events
 from heimdall_assets.defs.resources import Heimdall
 from heimdall_assets.defs.retention import REPOSITORY_LABEL, Forgotten, forget_old
@@ -41,6 +43,8 @@ def age(log: Engine, *, days: int = 40) -> None:
     with transaction(log) as connection:
         for statement in (
             "UPDATE event_logs SET timestamp = timestamp - make_interval(days => :days)",
+            """UPDATE asset_check_executions
+               SET evaluation_event_timestamp = evaluation_event_timestamp - make_interval(days => :days)""",
             "UPDATE runs SET update_timestamp = update_timestamp - make_interval(days => :days)",
         ):
             connection.execute(sa.text(statement), {"days": days})
@@ -142,6 +146,35 @@ def test_of_reports_without_a_run_the_latest_and_the_young_ones_are_kept(
     # the old ones, now that there are others
     assert forget_old(dagster.instance, log, days=30) == Forgotten(0, len(REPORTS))
     assert [len(dagster.materializations(key)) for key in REPORTS] == [2] * len(REPORTS)
+
+
+def test_of_evaluations_of_checks_without_a_run_the_latest_and_the_young_ones_are_kept(
+    dagster: Dagster, log: Engine
+) -> None:
+    def evaluate() -> None:
+        for event in evaluations(Heimdall(), dagster.instance):
+            dagster.instance.report_runless_asset_event(event)
+
+    def kept() -> list[int]:
+        with transaction(log) as connection:
+            return [
+                connection.execute(sa.text(query)).scalar_one()
+                for query in (
+                    "SELECT count(*) FROM asset_check_executions",
+                    "SELECT count(*) FROM event_logs WHERE dagster_event_type = 'ASSET_CHECK_EVALUATION'",
+                )
+            ]
+
+    for _ in range(3):
+        evaluate()
+    age(log)
+    assert forget_old(dagster.instance, log, days=30) == Forgotten(0, 2 * len(CHECKS))
+    assert kept() == [len(CHECKS)] * 2
+    evaluate()
+    assert forget_old(dagster.instance, log, days=30) == Forgotten(0, len(CHECKS))
+    assert kept() == [len(CHECKS)] * 2
+    latest = dagster.instance.event_log_storage.get_latest_asset_check_execution_by_key([CHECKS[0].key])
+    assert latest[CHECKS[0].key].status == AssetCheckExecutionRecordStatus.SUCCEEDED
 
 
 def test_no_more_runs_are_deleted_than_a_day_is_worth(

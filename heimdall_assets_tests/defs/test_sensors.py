@@ -6,7 +6,15 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
-from dagster import DagsterRunStatus, RunRequest, SensorResult, SkipReason, build_sensor_context
+from dagster import (
+    AssetCheckEvaluation,
+    AssetMaterialization,
+    DagsterRunStatus,
+    RunRequest,
+    SensorResult,
+    SkipReason,
+    build_sensor_context,
+)
 
 from heimdall_assets.db import pauses
 from heimdall_assets.db.engine import transaction
@@ -188,8 +196,11 @@ def test_coverage_is_reported_once_when_the_work_is_done_and_not_again_without_a
         launch(dagster, request)
     second = tick(dagster, first.cursor)
     event, *others = second.asset_events
+    assert isinstance(event, AssetMaterialization)
     assert event.asset_key.to_user_string() == "feature_coverage"
-    assert [other.asset_key.to_user_string() for other in others] == ["receiver_health", "training_samples"]
+    reports = [other.asset_key.to_user_string() for other in others if isinstance(other, AssetMaterialization)]
+    assert reports == ["receiver_health", "training_samples"]
+    assert [other.passed for other in others if isinstance(other, AssetCheckEvaluation)] == [True] * 6
     assert event.metadata["recordings_with_features"].value == 2
     assert event.metadata["coverage_percent"].value == 100.0
     assert not tick(dagster, second.cursor).asset_events
@@ -200,13 +211,14 @@ def test_coverage_is_reported_at_most_once_a_minute(
 ) -> None:
     extract_session(engine, factory.add(), settings)
     first = tick(dagster)
-    assert len(first.asset_events) == 3
+    assert len(first.asset_events) == 9
     extract_session(engine, factory.add(minutes=5), settings)
     assert not tick(dagster, first.cursor).asset_events
     values = json.loads(first.cursor or "")
     values["coverage_at"] = "2025-06-01T12:00:00+00:00"
     dagster.add_run(DagsterRunStatus.QUEUED)  # while work is under way: coverage alone, without its picture
     (brief,) = tick(dagster, json.dumps(values)).asset_events
+    assert isinstance(brief, AssetMaterialization)
     assert brief.metadata["recordings_with_features"].value == 2
     assert "over_time" not in brief.metadata
 
