@@ -126,7 +126,8 @@ def test_with_many_pending_a_fifth_of_the_slots_is_the_oldest_ones(
 def test_a_failed_session_is_retried_in_a_list_and_turns_green_when_its_file_has_come(
     dagster: Dagster, factory: SessionFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("HEIMDALL_RETRY_BASE_SECONDS", "1000")
+    for name in ("BASE", "MAX"):
+        monkeypatch.setenv(f"HEIMDALL_RETRY_{name}_SECONDS", "1000")
     current_settings.cache_clear()
     late, never = factory.add(("late.npy",)), factory.add((MISSING,), minutes=5)
     keys = [str(late), str(never)]
