@@ -83,6 +83,18 @@ def serve_while_used(settings: Settings, stopped: threading.Event, *, poll_s: fl
                 return
 
 
+def server_pid(home: Path) -> int | None:
+    """Number of the process of the embedded server that runs under a home; None where none does."""
+    data = home / "postgres"
+    with suppress(FileNotFoundError, psutil.Error, ValueError, IndexError):
+        lines = (data / "postmaster.pid").read_text().splitlines()
+        process = psutil.Process(int(lines[0]))
+        # Its number may belong to another process by now.
+        if "postgres" in process.name() and str(data) in process.cmdline() and len(lines) >= 8:
+            return process.pid
+    return None
+
+
 def dagster_home(settings: Settings) -> Path:
     """Dagster's home under HEIMDALL_HOME, with a fresh copy of the project's dagster.yaml in it."""
     folder = settings.home / "dagster"
@@ -166,17 +178,9 @@ def _start(settings: Settings) -> Any:
 
 
 def _forget_dead_postmaster(data: Path) -> None:
-    """Remove the pid file of a server that is gone: its number may belong to another process by now."""
-    pid_file = data / "postmaster.pid"
-    try:
-        lines = pid_file.read_text().splitlines()
-    except FileNotFoundError:
-        return
-    with suppress(psutil.Error, ValueError, IndexError):
-        process = psutil.Process(int(lines[0]))
-        if "postgres" in process.name() and str(data) in process.cmdline() and len(lines) >= 8:
-            return
-    pid_file.unlink(missing_ok=True)
+    """Remove the pid file of a server that is gone."""
+    if server_pid(data.parent) is None:
+        (data / "postmaster.pid").unlink(missing_ok=True)
 
 
 def _guard_socket(socket_dir: Path | None, data: Path) -> None:

@@ -13,6 +13,7 @@ from heimdall_assets.cli import (
     dashboard,
     database,
     demo,
+    doctor,
     export,
     features,
     pauses,
@@ -65,6 +66,7 @@ app.command("pause")(pauses.pause)
 app.command("resume")(pauses.resume)
 app.command("ignore")(backfill.ignore)
 app.command("reconcile")(reconcile.reconcile)
+app.command("doctor")(doctor.doctor)
 app.command("settings")(running.settings)
 receivers_app.command("list")(receivers.show_all)
 receivers_app.command("set")(receivers.set_one)

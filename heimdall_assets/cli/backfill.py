@@ -27,8 +27,9 @@ from heimdall_assets.cli.console import (
 )
 from heimdall_assets.cli.database import connected
 from heimdall_assets.cli.requests import print_request
-from heimdall_assets.db import coverage, heartbeats, pauses, progress, requests, sessions, states
+from heimdall_assets.db import coverage, pauses, progress, requests, sessions, states
 from heimdall_assets.db.engine import transaction
+from heimdall_assets.db.heartbeats import is_daemon_alive
 from heimdall_assets.db.requests import Selection
 from heimdall_assets.errors import SettingError, UnknownSession
 from heimdall_assets.processes import Processes, dagster_processes, start_daemon, stop_signals
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Connection, Engine
 
-DAEMON_SILENCE_S = 60.0
+REPORTS_TIMEOUT_S = 60.0
 POLL_S = 1.0
 
 
@@ -164,12 +165,6 @@ def _time(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
-def is_daemon_alive(connection: Connection) -> bool:
-    """True if a planner was at work a moment ago: then what is asked for will be carried out."""
-    silence_s = heartbeats.seconds_since(connection, heartbeats.PLANNER)
-    return silence_s is not None and silence_s < DAEMON_SILENCE_S
-
-
 def _say_what_holds_it(connection: Connection, *, is_own: bool) -> None:
     """Tell whoever asks for something why nothing happens; ``is_own``: this process carries it out."""
     held = pauses.current_pause(connection)
@@ -223,7 +218,7 @@ def _has_daemon(engine: Engine) -> bool:
 
 def _await_reports(engine: Engine, stopped: threading.Event) -> None:
     """Let the last runs end before their daemon is stopped: they mark their failed partitions at the end."""
-    deadline = time.monotonic() + DAEMON_SILENCE_S
+    deadline = time.monotonic() + REPORTS_TIMEOUT_S
     while time.monotonic() < deadline and not stopped.wait(POLL_S):
         with transaction(engine) as connection:
             if coverage.is_report_current(connection):

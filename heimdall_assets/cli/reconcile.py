@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from heimdall_assets.cli.backfill import is_daemon_alive
 from heimdall_assets.cli.console import EXIT_FAILED, DebugOption, JsonOption, err, out, print_json, reporting
 from heimdall_assets.cli.database import connected
 from heimdall_assets.db import partitions, reconciliation, reconciliations
 from heimdall_assets.db.engine import transaction
+from heimdall_assets.db.heartbeats import is_daemon_alive
 from heimdall_assets.db.locks import planner_lock
 from heimdall_assets.db.progress import progress
 from heimdall_assets.errors import SessionBusy, SettingError

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from heimdall_assets.db.tables import feature_heartbeats as heartbeats
+from heimdall_assets.release import RunningProcess
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -23,12 +24,15 @@ INPUTS = "inputs"
 ROUND = "inputs_round"
 """The round through all sessions whose recordings may have been replaced, and where it stopped."""
 
+DAEMON_SILENCE_S = 60.0
+"""A daemon that has not planned for so long is called silent: its sensor ticks every ten seconds."""
 
-def beat(connection: Connection, name: str) -> None:
-    """Leave a sign of life."""
-    moment = {"beat_at": sa.func.clock_timestamp()}
+
+def beat(connection: Connection, name: str, process: RunningProcess | None = None) -> None:
+    """Leave a sign of life, and whose it is."""
+    values = {"beat_at": sa.func.clock_timestamp(), "process": None if process is None else process.to_json()}
     connection.execute(
-        insert(heartbeats).values(name=name, **moment).on_conflict_do_update(index_elements=["name"], set_=moment)
+        insert(heartbeats).values(name=name, **values).on_conflict_do_update(index_elements=["name"], set_=values)
     )
 
 
@@ -50,8 +54,20 @@ def set_position(connection: Connection, name: str, session_id: UUID | None) -> 
     connection.execute(sa.update(heartbeats).where(heartbeats.c.name == name).values(position=session_id))
 
 
+def process_of(connection: Connection, name: str) -> RunningProcess | None:
+    """Who left the last sign of life; None where nobody did, or did not say."""
+    values = connection.scalar(sa.select(heartbeats.c.process).where(heartbeats.c.name == name))
+    return None if values is None else RunningProcess.from_json(values)
+
+
 def seconds_since(connection: Connection, name: str) -> float | None:
     """Seconds since the last sign of life; None where there was none."""
     age = sa.func.extract("epoch", sa.func.clock_timestamp() - heartbeats.c.beat_at)
     seconds = connection.scalar(sa.select(age).where(heartbeats.c.name == name))
     return None if seconds is None else float(seconds)
+
+
+def is_daemon_alive(connection: Connection) -> bool:
+    """True if a planner was at work a moment ago: then what is asked for will be carried out."""
+    silence_s = seconds_since(connection, PLANNER)
+    return silence_s is not None and silence_s < DAEMON_SILENCE_S

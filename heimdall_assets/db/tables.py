@@ -197,6 +197,7 @@ feature_heartbeats = sa.Table(
     sa.Column("name", sa.Text, primary_key=True),
     sa.Column("beat_at", _timestamp, nullable=False),
     sa.Column("position", UUID),  # the session at which a look that goes round all of them stopped
+    sa.Column("process", JSONB(none_as_null=True)),  # who left it: host, pid, started_at, release
 )
 
 feature_pauses = sa.Table(

@@ -21,6 +21,7 @@ from heimdall_assets.defs.partitions import recording_sessions_partitions
 from heimdall_assets.extraction import retry_rule
 from heimdall_assets.planning import Asked, Batch, Candidate, plan, plan_requests, priority
 from heimdall_assets.records import FEATURE_VERSION
+from heimdall_assets.release import this_process
 from heimdall_assets.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -98,7 +99,7 @@ def plan_tick(
     with planner_lock(engine) as connection:
         if connection is None:
             return Plan(is_busy=True)
-        heartbeats.beat(connection, heartbeats.PLANNER)
+        heartbeats.beat(connection, heartbeats.PLANNER, this_process())
         result = Plan(discovered=ledger.catch_up(connection, since=since, is_full=is_schedule))
         result.pause = pauses.current_pause(connection)
         result.recovered = len(attempts.recover_lost(connection, retry_rule(settings)))

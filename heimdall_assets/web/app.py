@@ -10,7 +10,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import RedirectResponse, Response
 from fastapi.staticfiles import StaticFiles
 
-from heimdall_assets.db.heartbeats import PLANNER, seconds_since
+from heimdall_assets.db.heartbeats import is_daemon_alive
 from heimdall_assets.db.pauses import current_pause
 from heimdall_assets.errors import DatabaseError
 from heimdall_assets.settings import Settings
@@ -19,7 +19,6 @@ from heimdall_assets.web.database import Database
 from heimdall_assets.web.gate import Gate
 from heimdall_assets.web.login import SEE_OTHER, LogInFirst, login_page, login_router
 from heimdall_assets.web.metrics import metrics_router
-from heimdall_assets.web.overview import DAEMON_SILENCE_S
 from heimdall_assets.web.pages import pages_router
 from heimdall_assets.web.pauses import pauses_router
 from heimdall_assets.web.pictures import pictures_router
@@ -66,12 +65,11 @@ def create_app(settings: Settings) -> FastAPI:
         """
         try:
             with database.transaction() as connection:
-                silence_s = seconds_since(connection, PLANNER)
+                daemon = "ok" if is_daemon_alive(connection) else "silent"
                 planning = "on" if current_pause(connection) is None else "paused"
         except DatabaseError as error:
             database.forget()
             return {"status": "degraded", "database": error.reason, "daemon": "unknown", "planning": "unknown"}
-        daemon = "ok" if silence_s is not None and silence_s < DAEMON_SILENCE_S else "silent"
         return {
             "status": "ok" if daemon == "ok" else "degraded",
             "database": "ok",

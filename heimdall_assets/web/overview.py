@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from heimdall_assets.db import activity, network
 from heimdall_assets.db.coverage import FailureGroup, coverage_figures
-from heimdall_assets.db.heartbeats import PLANNER, seconds_since
+from heimdall_assets.db.heartbeats import is_daemon_alive
 from heimdall_assets.db.recent import trouble_by_reason
 from heimdall_assets.db.states import database_time
 from heimdall_assets.db.suspects import is_small
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from heimdall_assets.db.activity import Interval, Report
     from heimdall_assets.db.network import ReceiverHealth
 
-DAEMON_SILENCE_S = 60.0
-"""A daemon that has not planned for so long is called silent: its sensor ticks every ten seconds."""
 FIGURE_SESSIONS = 5000
 FEATURED = ("done", "partial")
 WIDE, NARROW = 760.0, 350.0
@@ -108,7 +106,6 @@ class Overview:
 def read_overview(connection: Connection) -> Overview:
     """Read it; every statement costs about the same at a thousand and at a million sessions."""
     now = database_time(connection)
-    silence_s = seconds_since(connection, PLANNER)
     figures, as_of = _figures(connection, now)
     reports = activity.coverage_history(connection)
     rate = activity.sessions_per_minute(connection)
@@ -120,7 +117,7 @@ def read_overview(connection: Connection) -> Overview:
     return Overview(
         now=now,
         as_of=as_of,
-        is_daemon_alive=silence_s is not None and silence_s < DAEMON_SILENCE_S,
+        is_daemon_alive=is_daemon_alive(connection),
         figures=figures,
         states=lines,
         bar=charts.share_bar([(f"state-{line.state}", line.name, line.sessions) for line in lines], _in_words(lines)),
