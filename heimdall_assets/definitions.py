@@ -10,11 +10,16 @@ from heimdall_assets.defs.jobs import (
     extract_features,
     extract_sessions,
 )
+from heimdall_assets.defs.logs import use_json
 from heimdall_assets.defs.reports import feature_coverage, receiver_health, training_samples
 from heimdall_assets.defs.resources import Heimdall
 from heimdall_assets.defs.schedules import batch_feature_extraction_schedule
 from heimdall_assets.defs.sensors import unfeatured_sessions_sensor
 from heimdall_assets.defs.upkeep import reconcile_partitions, reconcile_schedule, retention, retention_schedule
+from heimdall_assets.logs import is_json
+
+if is_json():
+    use_json()
 
 defs = Definitions(
     assets=[

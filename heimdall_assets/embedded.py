@@ -107,6 +107,8 @@ def dagster_environment(settings: Settings) -> dict[str, str]:
     """The environment in which Dagster's webserver and daemon find the same databases and recordings as we."""
     environment = dict(os.environ)
     environment.update(HEIMDALL_HOME=str(settings.home), DAGSTER_HOME=str(dagster_home(settings)))
+    if settings.log_format == "json":
+        environment["DAGSTER_CLI_API_GRPC_LOG_FORMAT"] = "json"  # of the code servers that Dagster starts
     for name in ("database_url", "dagster_database_url", "iq_root"):
         value = getattr(settings, name)
         variable = settings.variable(name)

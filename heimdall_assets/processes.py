@@ -17,6 +17,7 @@ import psutil
 
 from heimdall_assets.embedded import dagster_environment, project_file
 from heimdall_assets.errors import HeimdallError, SettingError
+from heimdall_assets.logs import is_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -161,7 +162,7 @@ def dagster_processes(settings: Settings, *, dashboard_url: str | None = None) -
 def start_daemon(processes: Processes) -> None:
     """Start Dagster's daemon: sensor, schedule, run queue, backfills."""
     workspace = str(project_file("workspace.yaml"))
-    processes.start("daemon", [sys.executable, "-m", "dagster._daemon", "run", "-w", workspace])
+    processes.start("daemon", [sys.executable, "-m", "dagster._daemon", "run", "-w", workspace, *_log_format()])
 
 
 def start_webserver(processes: Processes, *, host: str, port: int) -> None:
@@ -175,8 +176,14 @@ def start_webserver(processes: Processes, *, host: str, port: int) -> None:
     require_free_port(host, port)
     workspace = str(project_file("workspace.yaml"))
     processes.start(
-        "webserver", [sys.executable, "-m", "dagster_webserver", "-h", host, "-p", str(port), "-w", workspace]
+        "webserver",
+        [sys.executable, "-m", "dagster_webserver", "-h", host, "-p", str(port), "-w", workspace, *_log_format()],
     )
+
+
+def _log_format() -> list[str]:
+    """The option of Dagster's commands for lines as JSON."""
+    return ["--log-format", "json"] if is_json() else []
 
 
 def start_api(processes: Processes, *, host: str, port: int, dagster_ui_url: str | None = None) -> None:

@@ -10,7 +10,7 @@ import os
 import re
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import platformdirs
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
@@ -216,6 +216,9 @@ class Settings(BaseSettings):
     )
     dashboard_url: HttpURL = Field(
         default="http://127.0.0.1:8010", description="Where the links in Dagster's UI to the dashboard's pages lead"
+    )
+    log_format: Literal["text", "json"] = Field(
+        default="text", description="json: one JSON object a line, with the ids of session, run and batch"
     )
     s3_endpoint_url: HttpURL | None = Field(
         default=None, description="Endpoint of an S3-compatible store; unset: AWS, or what AWS_ENDPOINT_URL says"

@@ -59,6 +59,8 @@ VALUES: dict[str, tuple[str, object]] = {
     "api_rate_limit": ("1/second", "1/second"),
     "login_rate_limit": ("5/hour", "5/hour"),
     "dagster_ui_url": ("https://dagster.example/ui", "https://dagster.example/ui"),
+    "dashboard_url": ("https://heimdall.example/pages", "https://heimdall.example/pages"),
+    "log_format": ("json", "json"),
     "s3_endpoint_url": ("http://minio:9000", "http://minio:9000"),
     "store_connections": ("8", 8),
     "store_timeout_seconds": ("0.5", 0.5),

@@ -25,7 +25,7 @@ from heimdall_assets.cli import (
     running,
     verification,
 )
-from heimdall_assets.cli.console import EXIT_USAGE, err
+from heimdall_assets.cli.console import EXIT_USAGE, complain
 
 app = typer.Typer(
     name="heimdall",
@@ -86,6 +86,6 @@ def main() -> None:
         if describe is None:
             raise
         if "NoArgs" not in type(error).__name__:  # then the help was printed already
-            err.print(f"heimdall: {' '.join(describe().split())}", markup=False, style="red")
+            complain(" ".join(describe().split()), reason="usage")
         code = EXIT_USAGE
     sys.exit(code)

@@ -24,6 +24,7 @@ from heimdall_assets.cli.console import (
     print_json,
     reporting,
     session_id_of,
+    warn,
 )
 from heimdall_assets.cli.database import connected
 from heimdall_assets.cli.requests import print_request
@@ -169,9 +170,9 @@ def _say_what_holds_it(connection: Connection, *, is_own: bool) -> None:
     """Tell whoever asks for something why nothing happens; ``is_own``: this process carries it out."""
     held = pauses.current_pause(connection)
     if held is not None:
-        err.print(f"{held.in_words}: the request waits until `heimdall resume`", markup=False)
+        warn(f"{held.in_words}: the request waits until `heimdall resume`")
     if not is_own and not is_daemon_alive(connection):
-        err.print("no daemon is alive: the request waits until `heimdall up` or a dagster-daemon runs")
+        warn("no daemon is alive: the request waits until `heimdall up` or a dagster-daemon runs")
 
 
 def _look(engine: Engine, request_id: UUID) -> progress.Progress:

@@ -15,10 +15,13 @@ from uuid import UUID
 import typer
 from rich.console import Console
 
+from heimdall_assets import logs
 from heimdall_assets.errors import HeimdallError, SettingError, UnknownSession
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+logger = logging.getLogger(__name__)
 
 PIPE_WIDTH = 200
 EXIT_FAILED = 1
@@ -55,7 +58,7 @@ def print_json(document: Any) -> None:
 @contextlib.contextmanager
 def reporting(*, as_json: bool, debug: bool) -> Iterator[None]:
     """Run a command's body: the project's errors become one line and an exit code."""
-    logging.basicConfig(level=logging.DEBUG if debug else logging.ERROR, format="%(levelname)s %(name)s: %(message)s")
+    _configure_logging(debug=debug)
     try:
         yield
     except HeimdallError as error:
@@ -70,8 +73,33 @@ def fail(error: HeimdallError, *, as_json: bool) -> NoReturn:
     """Report an error and exit: 2 for what the caller got wrong, 1 for everything else."""
     if as_json:
         print_json({"error": {"reason": error.reason, "message": error.message}})
-    err.print(f"heimdall: {error.message}", markup=False, style="red")
+    complain(error.message, reason=error.reason)
     raise typer.Exit(EXIT_USAGE if isinstance(error, SettingError) else EXIT_FAILED)
+
+
+def complain(message: str, *, reason: str) -> None:
+    """Say on standard error what failed: a line for people, or a JSON object where logs are JSON."""
+    if logs.is_json():
+        _configure_logging(debug=False)
+        logger.error("%s", message, extra={"reason": reason})
+    else:
+        err.print(f"heimdall: {message}", markup=False, style="red")
+
+
+def warn(message: str) -> None:
+    """Say on standard error what somebody should know although nothing failed."""
+    if logs.is_json():
+        logger.warning("%s", message)
+    else:
+        err.print(message, markup=False, style="yellow")
+
+
+def _configure_logging(*, debug: bool) -> None:
+    if logs.is_json():
+        logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, handlers=[logs.json_handler()])
+    else:
+        text = "%(levelname)s %(name)s: %(message)s"
+        logging.basicConfig(level=logging.DEBUG if debug else logging.ERROR, format=text)
 
 
 def moment(option: str, text: str) -> datetime:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from heimdall_assets.cli.console import EXIT_FAILED, DebugOption, JsonOption, err, out, print_json, reporting
+from heimdall_assets.cli.console import EXIT_FAILED, DebugOption, JsonOption, out, print_json, reporting, warn
 from heimdall_assets.cli.database import connected
 from heimdall_assets.db import partitions, reconciliation, reconciliations
 from heimdall_assets.db.engine import transaction
@@ -75,7 +75,7 @@ def reconcile(
                 request_id = reconciliations.submit(connection, requested_by=f"cli {getpass.getuser()}")
                 is_alive = is_daemon_alive(connection)
             if not is_alive:
-                err.print("no daemon is alive: the request waits until `heimdall up` or a dagster-daemon runs")
+                warn("no daemon is alive: the request waits until `heimdall up` or a dagster-daemon runs")
             status = _follow(engine, request_id, stopped, wait=wait)
         if as_json:
             print_json({"request_id": request_id, "status": status, **asdict(repair), **found})

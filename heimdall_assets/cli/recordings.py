@@ -10,7 +10,17 @@ import typer
 from rich.progress import Progress
 
 from heimdall_assets import ingest as ingesting
-from heimdall_assets.cli.console import EXIT_FAILED, DebugOption, JsonOption, err, out, print_json, reporting
+from heimdall_assets.cli.console import (
+    EXIT_FAILED,
+    DebugOption,
+    JsonOption,
+    complain,
+    err,
+    out,
+    print_json,
+    reporting,
+    warn,
+)
 from heimdall_assets.cli.database import connected
 from heimdall_assets.dsp import analyze
 from heimdall_assets.errors import HeimdallError, SettingError
@@ -64,12 +74,12 @@ def ingest(
 
 def _print_ingested(result: ingesting.Ingested) -> None:
     if result.error is not None:
-        err.print(f"heimdall: {result.path}: {result.error.message}", markup=False, style="red")
+        complain(f"{result.path}: {result.error.message}", reason=result.error.reason)
         return
     what = "new" if result.is_new else "known already"
     out.print(f"{result.session_id}  {what}, {result.num_measurements} receivers  {result.path}", markup=False)
     for warning in result.warnings:
-        err.print(f"warning: {warning}", markup=False, style="yellow")
+        warn(f"warning: {warning}")
 
 
 def _ingested_document(result: ingesting.Ingested) -> dict[str, Any]:
@@ -125,7 +135,7 @@ def extract(
                 raise
             except HeimdallError as error:
                 documents.append({"file": file, "error": {"reason": error.reason, "message": error.message}})
-                err.print(f"heimdall: {file}: {error.message}", markup=False, style="red")
+                complain(f"{file}: {error.message}", reason=error.reason)
         if as_json:
             print_json(documents)
         else:

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextvars import copy_context
 from dataclasses import dataclass
 from functools import partial
 from uuid import UUID
@@ -15,8 +16,10 @@ from heimdall_assets.db.engine import transaction
 from heimdall_assets.db.locks import run_lock
 from heimdall_assets.defs.events import materialization
 from heimdall_assets.defs.partitions import session_id_of
+from heimdall_assets.defs.planner import BATCH_TAG
 from heimdall_assets.errors import DatabaseError, SessionBusy, UnexpectedError, UnknownSession
 from heimdall_assets.extraction import Outcome, extract_session
+from heimdall_assets.logs import about
 from heimdall_assets.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -60,7 +63,7 @@ def walk_sessions(
         active: set[Future[Finished]] = set()
         try:
             for key in waiting:
-                active.add(pool.submit(work, key))
+                active.add(pool.submit(copy_context().run, work, key))
                 if len(active) >= settings.workers:
                     done, active = wait(active, return_when=FIRST_COMPLETED)
                     yield from (future.result() for future in done)
@@ -72,16 +75,19 @@ def walk_sessions(
 
 
 def _extract(engine: Engine, key: str, *, settings: Settings, run_id: str, recompute: bool, stale: bool) -> Finished:
-    try:
-        outcome = extract_session(engine, session_id_of(key), settings, run_id=run_id, recompute=recompute, stale=stale)
-    except (UnknownSession, SessionBusy) as error:
-        return Finished(key, None, error.reason, error.message)
-    except DatabaseError:
-        raise
-    except Exception as error:  # a defect: it must not take the other sessions of the run with it
-        logger.exception("session %s", key)
-        failure = UnexpectedError.of(error)
-        return Finished(key, None, failure.reason, failure.message)
+    with about(session_id=key):
+        try:
+            outcome = extract_session(
+                engine, session_id_of(key), settings, run_id=run_id, recompute=recompute, stale=stale
+            )
+        except (UnknownSession, SessionBusy) as error:
+            return Finished(key, None, error.reason, error.message)
+        except DatabaseError:
+            raise
+        except Exception as error:  # a defect: it must not take the other sessions of the run with it
+            logger.exception("session %s", key)
+            failure = UnexpectedError.of(error)
+            return Finished(key, None, failure.reason, failure.message)
     return Finished(key, outcome, outcome.reason, outcome.message)
 
 
@@ -113,12 +119,13 @@ def extract_and_report(
     failed: list[Finished] = []
     reported: list[UUID] = []
     computed = 0
-    with run_lock(engine, context.run_id):
+    with about(run_id=context.run_id, batch=context.run.tags.get(BATCH_TAG)), run_lock(engine, context.run_id):
         for finished in walk_sessions(
             engine, partition_keys, settings, run_id=context.run_id, recompute=recompute, stale=stale
         ):
             if finished.outcome is None or not finished.outcome.has_features:
-                context.log.warning("session %s: %s", finished.partition_key, finished.message)
+                ids = {"session_id": finished.partition_key, "reason": finished.reason}
+                context.log.warning("session %s: %s", finished.partition_key, finished.message, extra=ids)
                 failed.append(finished)
                 continue
             computed += finished.outcome.computed

@@ -12,7 +12,7 @@ import psutil
 
 from heimdall_assets import embedded
 from heimdall_assets.diagnosis.findings import FAILURE, OK, WARNING, Finding
-from heimdall_assets.errors import RecordingError
+from heimdall_assets.errors import AccessDenied, RecordingError
 from heimdall_assets.iq import urls
 from heimdall_assets.iq.roots import reach
 from heimdall_assets.settings import default_home
@@ -102,7 +102,13 @@ def root_findings(settings: Settings) -> Iterator[Finding]:
             yield Finding(check, WARNING, f"{root} does not exist yet", "the first `heimdall ingest` makes it")
             continue
         try:
-            reach(root)
+            reach(root, settings)
+        except AccessDenied as error:
+            # Without the right to list, a store denies what is not there.
+            yield Finding(
+                check, WARNING, error.message, "see that recordings may be read; the right to list is not needed"
+            )
+            continue
         except RecordingError as error:
             remedy = f"see that {variable} names it and that it can be read: sessions fail, and are tried again"
             yield Finding(check, FAILURE, error.message, remedy)

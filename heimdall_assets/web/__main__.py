@@ -6,8 +6,14 @@ import uvicorn
 
 from heimdall_assets.settings import load_settings
 from heimdall_assets.web.app import create_app
-from heimdall_assets.web.logs import LOGGING
+from heimdall_assets.web.logs import logging_config
 
 host, port, *dagster_ui_url = sys.argv[1:]
 settings = load_settings(dagster_ui_url=dagster_ui_url[0]) if dagster_ui_url else load_settings()
-uvicorn.run(create_app(settings), host=host, port=int(port), server_header=False, log_config=LOGGING)
+uvicorn.run(
+    create_app(settings),
+    host=host,
+    port=int(port),
+    server_header=False,
+    log_config=logging_config(settings.log_format),
+)

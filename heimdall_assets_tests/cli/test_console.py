@@ -182,3 +182,22 @@ def test_the_settings_command_lists_every_variable() -> None:
     rows = json.loads(result.stdout)
     assert {"HEIMDALL_DATABASE_URL", "HEIMDALL_BATCH_SIZE", "HEIMDALL_IQ_ROOT"} <= {row["variable"] for row in rows}
     assert all(row["meaning"] for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "reason", "message"),
+    [
+        (["extract", "no.npy"], 1, "not_found", "no.npy does not exist"),
+        (["stats", "--no-such-option"], 2, "usage", "No such option: --no-such-option"),
+        (["stats"], 2, "bad_setting", "HEIMDALL_BATCH_SIZE='0' is not allowed"),
+    ],
+)
+def test_where_logs_are_json_an_error_is_one_object(words: list[str], code: int, reason: str, message: str) -> None:
+    environment = {**os.environ, "HEIMDALL_LOG_FORMAT": "json"}
+    if reason == "bad_setting":
+        environment["HEIMDALL_BATCH_SIZE"] = "0"
+    command = [sys.executable, "-m", "heimdall_assets.cli", *words]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    [line] = [json.loads(text) for text in done.stderr.splitlines()]
+    assert (done.returncode, line["level"], line["reason"]) == (code, "ERROR", reason)
+    assert message in line["message"]

@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from heimdall_assets.errors import RecordingError
+from heimdall_assets.errors import BucketMissing, RecordingError
 from heimdall_assets.iq.roots import reach
+from heimdall_assets.settings import load_settings
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from heimdall_assets_tests.object_store import ObjectStore
 
 
 def test_a_folder_a_store_and_an_archive_that_are_there_answer(tmp_path: Path) -> None:
@@ -19,7 +22,7 @@ def test_a_folder_a_store_and_an_archive_that_are_there_answer(tmp_path: Path) -
     with zipfile.ZipFile(archive, "w") as written:
         written.writestr("session/rx.npy", b"")
     for root in (str(tmp_path), "memory://iq", f"zip://session::{archive}"):
-        reach(root)
+        reach(root, load_settings())
 
 
 @pytest.mark.parametrize(
@@ -35,4 +38,11 @@ def test_a_folder_a_store_and_an_archive_that_are_there_answer(tmp_path: Path) -
 def test_what_is_not_there_says_why(tmp_path: Path, root: str, said: str) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(RecordingError, match=said):
-        reach(root.format(folder=tmp_path))
+        reach(root.format(folder=tmp_path), load_settings())
+
+
+def test_a_bucket_answers_and_one_that_is_missing_does_not(object_store: ObjectStore) -> None:
+    object_store.make_bucket("roots")
+    reach("s3://roots/iq", load_settings())
+    with pytest.raises(BucketMissing, match="there is no such bucket"):
+        reach("s3://roots-gone/iq", load_settings())
