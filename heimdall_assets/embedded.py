@@ -77,6 +77,8 @@ def serve_while_used(settings: Settings, stopped: threading.Event, *, poll_s: fl
     with presence.starting_or_stopping(home):
         server = _start(settings)
     while not stopped.wait(poll_s):
+        with suppress(DatabaseUnavailable):
+            revive(settings)
         with presence.users(home) as handle, presence.starting_or_stopping(home):
             if presence.is_unused(handle):
                 _stop(server, home)
@@ -93,6 +95,21 @@ def server_pid(home: Path) -> int | None:
         if "postgres" in process.name() and str(data) in process.cmdline() and len(lines) >= 8:
             return process.pid
     return None
+
+
+def revive(settings: Settings) -> bool:
+    """Start the embedded server again where it has died, for those who keep it running; True if it had.
+
+    Raises
+    ------
+    DatabaseUnavailable
+        It does not start, or takes longer than it may to recover: worth another try.
+    """
+    if not settings.is_embedded or server_pid(settings.home) is not None:
+        return False
+    with presence.starting_or_stopping(settings.home):
+        _start(settings)
+    return True
 
 
 def dagster_home(settings: Settings) -> Path:

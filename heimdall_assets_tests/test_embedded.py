@@ -115,6 +115,18 @@ def test_data_survives_a_server_that_was_killed_and_its_stale_pid_file(tmp_path:
         engine.dispose()
 
 
+def test_a_server_that_died_is_started_again_for_those_who_use_it(tmp_path: Path) -> None:
+    settings = home_settings(tmp_path)
+    with embedded.database(settings):
+        assert not embedded.revive(settings)
+        postmaster = psutil.Process(int((settings.home / "postgres" / "postmaster.pid").read_text().split()[0]))
+        postmaster.send_signal(signal.SIGQUIT)
+        wait_for(lambda: _has_ended(postmaster), "its end")
+        assert embedded.revive(settings)
+        assert is_running(settings)
+    assert not is_running(settings)
+
+
 def test_only_its_owner_reaches_the_socket_also_where_the_path_is_too_long_for_one(tmp_path: Path) -> None:
     deep = tmp_path / ("long" * 15) / ("path" * 15)
     deep.mkdir(parents=True)

@@ -11,10 +11,12 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from heimdall_assets import embedded
 from heimdall_assets.cli.console import DebugOption, JsonOption, err, out, print_json, reporting
 from heimdall_assets.cli.database import connected
 from heimdall_assets.db.engine import transaction
 from heimdall_assets.db.pauses import current_pause
+from heimdall_assets.errors import DatabaseUnavailable
 from heimdall_assets.processes import (
     ProcessFailed,
     dagster_processes,
@@ -91,6 +93,7 @@ def up(
             sys.stdout.flush()
             while not stopped.wait(1.0):
                 processes.check()
+                _keep_database(settings)
             err.print("stopping", markup=False)
 
 
@@ -118,6 +121,15 @@ def settings(
             for row in rows:
                 table.add_row(*row)
             out.print(table)
+
+
+def _keep_database(settings: Settings) -> None:
+    """Start the embedded PostgreSQL again where it died; everything else waits for it."""
+    try:
+        if embedded.revive(settings):
+            err.print("PostgreSQL had ended: started again", markup=False)
+    except DatabaseUnavailable as error:
+        err.print(f"{error.message}: trying again", markup=False)
 
 
 def _dashboard_address(api_address: str, settings: Settings) -> str:
