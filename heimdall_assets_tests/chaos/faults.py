@@ -186,7 +186,7 @@ class Faults:
             if rows:
                 self.backfills.append(self.system.api.launch_backfill([str(key) for (key,) in rows]))
         except (DatabaseError, AssertionError, urllib.error.URLError, OSError) as error:
-            logger.info("no backfill yet: %s", error)
+            logger.info("no backfill yet: %.120s", error)
             return False
         return bool(rows)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 import urllib.error
 from typing import TYPE_CHECKING
@@ -14,7 +15,11 @@ if TYPE_CHECKING:
 
     from heimdall_assets_tests.system import System
 
+logger = logging.getLogger(__name__)
+
 POLL_S = 1.0
+RELOADS = 5
+"""How often a page is asked for: the webserver's pool may hold connections that a crash of PostgreSQL broke."""
 
 OPEN = """
     SELECT (SELECT count(*) FROM heimdall.recording_sessions s
@@ -37,7 +42,7 @@ def what_is_open(system: System, backfills: Sequence[str]) -> list[str]:
             found.append(f"{len(runs)} runs ({', '.join(sorted({run['status'] for run in runs}))})")
         statuses = {identity: system.api.backfill_status(identity) for identity in backfills}
     except (DatabaseError, urllib.error.URLError, OSError, AssertionError) as error:
-        return [f"no answer: {error}"]
+        return [f"no answer: {error!s:.120}"]
     return found + [f"backfill {key} ({status})" for key, status in statuses.items() if status not in BACKFILL_ENDED]
 
 
@@ -50,3 +55,13 @@ def drain(system: System, backfills: Sequence[str], timeout_s: float, watch: Cal
             return remaining
         time.sleep(POLL_S)
     return []
+
+
+def colours(system: System) -> dict[str, set[str]]:
+    """What Dagster shows of each key, asked for as a person would who presses reload where an error is shown."""
+    for _ in range(RELOADS):
+        try:
+            return system.api.partitions()
+        except AssertionError as error:
+            logger.info("the webserver answered with an error: %.120s", error)
+    return system.api.partitions()
