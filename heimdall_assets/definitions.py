@@ -2,6 +2,7 @@
 
 from dagster import Definitions, in_process_executor
 
+from heimdall_assets.defs.alerts import alerts_sensor
 from heimdall_assets.defs.assets import measurement_features, measurements, recording_sessions
 from heimdall_assets.defs.checks import asset_checks
 from heimdall_assets.defs.jobs import (
@@ -39,7 +40,7 @@ defs = Definitions(
         reconcile_partitions,
         retention,
     ],
-    sensors=[unfeatured_sessions_sensor],
+    sensors=[unfeatured_sessions_sensor, alerts_sensor],
     schedules=[batch_feature_extraction_schedule, reconcile_schedule, retention_schedule],
     resources={"heimdall": Heimdall()},
     # A run is one step that has threads of its own: a second process would only add seconds to its start.

@@ -30,6 +30,7 @@
     │   └── BadParameter             a parameter outside its range
     ├── Paused                       somebody holds planning: what would wait for it is refused
     ├── OutputFailed                 a file that was asked for cannot be written
+    ├── WebhookFailed                nobody at the webhook of alerts answers, or not with success
     ├── NoRecordings                 no measurement of the session has IQ data
     ├── NoFeatures                   nothing is stored that could be looked at again
     ├── SessionNotCompleted          it is still being recorded, or was given up
@@ -236,6 +237,13 @@ class OutputFailed(HeimdallError):
     """A file that was asked for cannot be written: no such folder, no right to, no space."""
 
     reason = "output_failed"
+
+
+class WebhookFailed(HeimdallError):
+    """The webhook of alerts does not answer, or not with success; its URL, a secret, is not in the message."""
+
+    reason = "webhook_failed"
+    transient = True
 
 
 class NoRecordings(HeimdallError):

@@ -71,6 +71,16 @@ def _http_url(value: str) -> str:
 HttpURL = Annotated[str, AfterValidator(_http_url)]
 
 
+def _webhook_url(value: SecretStr) -> SecretStr:
+    if not re.fullmatch(r"https?://[^\s/?#]+(/[^\s#]*)?", value.get_secret_value()):
+        raise ValueError("an http:// or https:// URL")
+    return value
+
+
+WebhookURL = Annotated[SecretStr, AfterValidator(_webhook_url)]
+AlertFormat = Literal["json", "slack"]
+
+
 def _rate_limit(value: str) -> str:
     if not re.fullmatch(r"[1-9][0-9]{0,8}/(second|minute|hour|day)", value):
         raise ValueError("a count and a time, such as 600/minute")
@@ -217,6 +227,12 @@ class Settings(BaseSettings):
     dashboard_url: HttpURL = Field(
         default="http://127.0.0.1:8010", description="Where the links in Dagster's UI to the dashboard's pages lead"
     )
+    alert_webhook_url: WebhookURL | None = Field(
+        default=None, description="Webhook that is told of failing checks and runs; unset: nobody is told"
+    )
+    alert_format: AlertFormat = Field(
+        default="json", description='What the webhook reads: json, or slack (`{"text": ...}`, for those like it too)'
+    )
     log_format: Literal["text", "json"] = Field(
         default="text", description="json: one JSON object a line, with the ids of session, run and batch"
     )
@@ -302,7 +318,8 @@ def load_settings(**overrides: Any) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0]) if first["loc"] else "?"
-        given = "(hidden)" if "token" in name or "broker" in name else repr(first["input"])
+        is_secret = any(word in name for word in ("token", "broker", "webhook"))
+        given = "(hidden)" if is_secret else repr(first["input"])
         allowed = first["msg"].removeprefix("Value error, ")
         raise SettingError(f"{Settings.variable(name)}={without_password(given)} is not allowed: {allowed}") from None
 

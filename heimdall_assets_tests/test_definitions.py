@@ -121,12 +121,18 @@ def test_the_features_description_lists_every_feature_with_its_unit() -> None:
 
 
 def test_the_sensor_is_on_by_default_every_10_seconds_and_launches_all_that_is_asked_for() -> None:
-    (sensor,) = defs.sensors or ()
-    assert sensor.name == "unfeatured_sessions_sensor"
+    sensor = defs.resolve_sensor_def("unfeatured_sessions_sensor")
     assert sensor.minimum_interval_seconds == 10
     assert sensor.default_status == DefaultSensorStatus.RUNNING
     assert {job.name for job in sensor.jobs} == {"extract_features", "extract_sessions", "reconcile_partitions"}
     assert sensor.description
+
+
+def test_the_sensor_of_alerts_is_on_by_default_once_a_minute_and_launches_nothing() -> None:
+    sensor = defs.resolve_sensor_def("alerts_sensor")
+    assert (sensor.minimum_interval_seconds, sensor.default_status) == (60, DefaultSensorStatus.RUNNING)
+    assert not sensor.has_jobs
+    assert len(list(defs.sensors or ())) == 2
 
 
 def test_the_schedule_is_on_by_default_every_five_minutes_utc() -> None:

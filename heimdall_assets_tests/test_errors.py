@@ -49,6 +49,7 @@ def test_what_may_pass_by_itself_is_tried_again_and_nothing_else_is() -> None:
     assert transient == {
         "DatabaseUnavailable", "SessionBusy", "RecordingNotFound",
         "StoreUnavailable", "AccessDenied", "CredentialsRefused", "BucketMissing",
+        "WebhookFailed",
     }  # fmt: skip
 
 

@@ -52,6 +52,9 @@ VALUES: dict[str, tuple[str, object]] = {
     "partition_window": ("500", 500),
     "retention_days": ("7", 7),
     "lock_timeout_seconds": ("2000000", 2_000_000.0),
+    "least_coverage_percent": ("0", 0.0),
+    "most_pending_seconds": ("60", 60.0),
+    "beacon_tolerance_ppm": ("0.5", 0.5),
     "admin_token": ("word", SecretStr("word")),
     "oidc_issuer_url": ("https://id.example/realms/heimdall", "https://id.example/realms/heimdall"),
     "oidc_audience": ("heimdall", "heimdall"),
@@ -59,6 +62,8 @@ VALUES: dict[str, tuple[str, object]] = {
     "api_rate_limit": ("1/second", "1/second"),
     "login_rate_limit": ("5/hour", "5/hour"),
     "dagster_ui_url": ("https://dagster.example/ui", "https://dagster.example/ui"),
+    "alert_webhook_url": ("https://hooks.example/a?b=c", SecretStr("https://hooks.example/a?b=c")),
+    "alert_format": ("slack", "slack"),
     "dashboard_url": ("https://heimdall.example/pages", "https://heimdall.example/pages"),
     "log_format": ("json", "json"),
     "s3_endpoint_url": ("http://minio:9000", "http://minio:9000"),
@@ -273,3 +278,18 @@ def test_a_root_in_ones_home_is_found_there_for_every_reader(monkeypatch: pytest
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("HEIMDALL_IQ_ROOT", "~/iq")
     assert load_settings().resolved_iq_root == str(tmp_path / "iq")
+
+
+@pytest.mark.parametrize("url", ["ftp://hooks.example/hunter2", "hooks.example/hunter2", "https:///hunter2"])
+def test_a_bad_webhook_is_named_and_its_url_hidden(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("HEIMDALL_ALERT_WEBHOOK_URL", url)
+    with pytest.raises(SettingError, match=r"HEIMDALL_ALERT_WEBHOOK_URL=\(hidden\) is not allowed: an http") as failure:
+        load_settings()
+    assert "hunter2" not in str(failure.value)
+
+
+def test_a_webhook_is_in_no_representation_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEIMDALL_ALERT_WEBHOOK_URL", "https://hooks.example/services/hunter2?wait=true")
+    settings = load_settings()
+    assert "hunter2" not in repr(settings) + str(settings)
+    assert settings.alert_format == "json"
