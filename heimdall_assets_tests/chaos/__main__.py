@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("heimdall_assets_tests.chaos")
 
-DRAIN_MINUTES = 5.0
+PATIENCE_MINUTES = 3.0
 MOST_EXAMPLES = 10
 ENVIRONMENT = {
     "HEIMDALL_BATCH_SIZE": "15",  # many runs, so that many are hit
@@ -125,7 +125,7 @@ def _has_planned(system: System) -> bool:
         return heartbeats.last_beat(connection, heartbeats.PLANNER) is not None
 
 
-def chaos(folder: Path, *, minutes: float, seed: int, drain_minutes: float = DRAIN_MINUTES) -> Report:
+def chaos(folder: Path, *, minutes: float, seed: int, patience_minutes: float = PATIENCE_MINUTES) -> Report:
     """Break everything for some minutes, leave it alone until it rests, and look."""
     started = time.monotonic()
     with own_system(folder) as (system, targets, markers):
@@ -140,7 +140,7 @@ def chaos(folder: Path, *, minutes: float, seed: int, drain_minutes: float = DRA
             arrivals.stop()
         logger.info("left alone: %d sessions, %d kills", len(arrivals.known), faults.kills)
         drained_from = time.monotonic()
-        remaining = drain(system, faults.backfills, drain_minutes * MINUTE_S, _progress(targets))
+        remaining = drain(system, faults.backfills, patience_minutes * MINUTE_S, _progress(targets))
         drained_s = time.monotonic() - drained_from
         found = look(system, arrivals, remaining)
         counts = Counter(violation.kind for violation in found)
@@ -204,7 +204,10 @@ def main() -> None:
     )
     parser.add_argument("--minutes", type=float, default=5.0, help="how long things are broken")
     parser.add_argument(
-        "--drain-minutes", type=float, default=DRAIN_MINUTES, help="how long it may take afterwards to come to rest"
+        "--patience-minutes",
+        type=float,
+        default=PATIENCE_MINUTES,
+        help="how long afterwards nothing may happen before everything has come to rest",
     )
     parser.add_argument("--seed", type=int, help="decides what is broken when; one at random unless given")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
@@ -222,7 +225,7 @@ def main() -> None:
         folder = Path(name)
         folder.chmod(0o711)
         try:
-            report = chaos(folder, minutes=arguments.minutes, seed=seed, drain_minutes=arguments.drain_minutes)
+            report = chaos(folder, minutes=arguments.minutes, seed=seed, patience_minutes=arguments.patience_minutes)
         finally:
             if arguments.keep is not None:
                 shutil.copytree(folder / "logs", arguments.keep, dirs_exist_ok=True)

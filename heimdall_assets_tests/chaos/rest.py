@@ -46,15 +46,27 @@ def what_is_open(system: System, backfills: Sequence[str]) -> list[str]:
     return found + [f"backfill {key} ({status})" for key, status in statuses.items() if status not in BACKFILL_ENDED]
 
 
-def drain(system: System, backfills: Sequence[str], timeout_s: float, watch: Callable[[list[str]], None]) -> list[str]:
-    """Wait for rest; returns what is still open when the time is up."""
-    deadline = time.monotonic() + timeout_s
+def drain(system: System, backfills: Sequence[str], patience_s: float, watch: Callable[[list[str]], None]) -> list[str]:
+    """Wait for rest, for as long as attempts go on ending; returns what is still open when none has for a while.
+
+    A slow machine takes its time, and is not wrong. Attempts are bounded, so that this ends.
+    """
+    ended, deadline = -1, time.monotonic() + patience_s
     while remaining := what_is_open(system, backfills):
         watch(remaining)
+        if (now_ended := _attempts_ended(system)) > ended:
+            ended, deadline = now_ended, time.monotonic() + patience_s
         if time.monotonic() > deadline:
             return remaining
         time.sleep(POLL_S)
     return []
+
+
+def _attempts_ended(system: System) -> int:
+    try:
+        return int(system.factory.scalar("SELECT count(finished_at) FROM heimdall.feature_attempts"))
+    except DatabaseError:
+        return -1
 
 
 def colours(system: System) -> dict[str, set[str]]:
