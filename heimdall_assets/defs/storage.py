@@ -14,6 +14,8 @@ from typing import Any
 
 from dagster._serdes import ConfigurableClassData
 from dagster_postgres import DagsterPostgresStorage
+from sqlalchemy import event
+from sqlalchemy.exc import DisconnectionError
 
 from heimdall_assets.db.engine import create_database_if_missing
 from heimdall_assets.db.presence import be_present
@@ -28,6 +30,16 @@ EMBEDDED_START_TIMEOUT_S = 60.0
 
 class HeimdallStorage(DagsterPostgresStorage):
     """dagster-postgres, with the database of HEIMDALL_DAGSTER_DATABASE_URL or its default."""
+
+    def __init__(
+        self,
+        postgres_url: str,
+        should_autocreate_tables: bool = True,
+        inst_data: ConfigurableClassData | None = None,
+    ) -> None:
+        super().__init__(postgres_url, should_autocreate_tables, inst_data)
+        for storage in (self.run_storage, self.event_log_storage, self.schedule_storage):
+            _check_pool_of(storage)
 
     @classmethod
     def config_type(cls) -> dict[str, Any]:
@@ -56,6 +68,28 @@ class HeimdallStorage(DagsterPostgresStorage):
             url = expected_dagster_url(settings)
             return cls(url.render_as_string(hide_password=False), should_autocreate_tables=False, inst_data=inst_data)
         return cls(url.render_as_string(hide_password=False), inst_data=inst_data)
+
+
+def _check_pool_of(storage: Any) -> None:
+    """Have a storage's connections checked before they are used, where the webserver lets it keep some open.
+
+    A restart of PostgreSQL breaks them, and each would be an error page for the next who looks.
+    """
+    optimize = storage.optimize_for_webserver
+
+    def optimize_and_check(**limits: int) -> None:
+        optimize(**limits)
+        dialect = storage._engine.dialect  # noqa: SLF001  # a storage has no other way to its engine
+
+        def check(connection: Any, _record: object, _proxy: object) -> None:
+            try:
+                dialect.do_ping(connection)
+            except dialect.loaded_dbapi.Error as error:
+                raise DisconnectionError(str(error)) from error  # the pool opens another
+
+        event.listen(storage._engine, "checkout", check)  # noqa: SLF001  # as above
+
+    storage.optimize_for_webserver = optimize_and_check
 
 
 def _use_embedded_server(settings: Settings) -> None:

@@ -36,7 +36,7 @@ from heimdall_assets_tests.chaos.arrivals import Arrivals
 from heimdall_assets_tests.chaos.faults import Faults
 from heimdall_assets_tests.chaos.plan import MINUTE_S, make_plan
 from heimdall_assets_tests.chaos.points import FOLDER_VARIABLE, Markers, write_hook
-from heimdall_assets_tests.chaos.rest import colours, drain
+from heimdall_assets_tests.chaos.rest import drain
 from heimdall_assets_tests.chaos.targets import Targets
 from heimdall_assets_tests.dagster_api import wait_for
 from heimdall_assets_tests.system import running_system
@@ -164,7 +164,7 @@ def chaos(folder: Path, *, minutes: float, seed: int, patience_minutes: float = 
 
 def look(system: System, arrivals: Arrivals, remaining: Sequence[str]) -> list[Violation]:
     """Everything that is not as it must be, what has not come to rest included."""
-    shown = colours(system)
+    shown = system.api.partitions()
     with transaction(system.factory.engine) as connection:
         found = checks.violations(connection, arrivals.known, shown)
     return found + [checks.Violation(checks.WRONG, None, f"not at rest: {what}") for what in remaining]

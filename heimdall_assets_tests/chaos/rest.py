@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 import urllib.error
 from typing import TYPE_CHECKING
@@ -15,11 +14,7 @@ if TYPE_CHECKING:
 
     from heimdall_assets_tests.system import System
 
-logger = logging.getLogger(__name__)
-
 POLL_S = 1.0
-RELOADS = 5
-"""How often a page is asked for: the webserver's pool may hold connections that a crash of PostgreSQL broke."""
 
 OPEN = """
     SELECT (SELECT count(*) FROM heimdall.recording_sessions s
@@ -67,13 +62,3 @@ def _attempts_ended(system: System) -> int:
         return int(system.factory.scalar("SELECT count(finished_at) FROM heimdall.feature_attempts"))
     except DatabaseError:
         return -1
-
-
-def colours(system: System) -> dict[str, set[str]]:
-    """What Dagster shows of each key, asked for as a person would who presses reload where an error is shown."""
-    for _ in range(RELOADS):
-        try:
-            return system.api.partitions()
-        except AssertionError as error:
-            logger.info("the webserver answered with an error: %.120s", error)
-    return system.api.partitions()
