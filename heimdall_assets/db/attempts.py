@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert
 
 from heimdall_assets.db.locks import held_keys, session_key
 from heimdall_assets.db.tables import feature_attempts as attempts
@@ -21,6 +20,26 @@ if TYPE_CHECKING:
     from heimdall_assets.errors import HeimdallError
 
 
+_LOST = {"lost_reason": "worker_lost", "lost_message": "the process ended during this attempt"}
+
+# Nobody waits for this to be on the disk: a server that crashes and forgets it has nothing stored of the attempt
+# either, and its workers have lost their locks.
+_BEGIN = """
+    WITH lost AS (
+        UPDATE heimdall.feature_attempts
+        SET finished_at = clock_timestamp(), outcome = 'lost', reason = :lost_reason, message = :lost_message
+        WHERE recording_session_id = :id AND finished_at IS NULL),
+    begun AS (
+        UPDATE heimdall.feature_states
+        SET state = 'running', attempts = attempts + 1, next_attempt_at = NULL, run_id = :run_id,
+            running_since = clock_timestamp(), updated_at = clock_timestamp()
+        WHERE recording_session_id = :id)
+    INSERT INTO heimdall.feature_attempts (recording_session_id, number, run_id, feature_version)
+    SELECT :id, coalesce(max(number), 0) + 1, :run_id, :feature_version
+    FROM heimdall.feature_attempts WHERE recording_session_id = :id
+    RETURNING number, set_config('synchronous_commit', 'off', true)"""
+
+
 def begin_attempt(connection: Connection, session_id: UUID, *, run_id: str | None, feature_version: int) -> int:
     """Write down, in the caller's transaction and under the session's lock, that it is being worked on.
 
@@ -31,33 +50,8 @@ def begin_attempt(connection: Connection, session_id: UUID, *, run_id: str | Non
     int
         Number of the attempt, from 1, over the session's whole life.
     """
-    _close_lost(connection, [session_id])
-    connection.execute(
-        sa.update(states)
-        .where(states.c.recording_session_id == session_id)
-        .values(
-            state="running",
-            attempts=states.c.attempts + 1,
-            next_attempt_at=None,
-            run_id=run_id,
-            running_since=sa.func.clock_timestamp(),
-            updated_at=sa.func.clock_timestamp(),
-        )
-    )
-    last = sa.select(sa.func.coalesce(sa.func.max(attempts.c.number), 0) + 1).where(
-        attempts.c.recording_session_id == session_id
-    )
-    number = connection.scalar(
-        insert(attempts)
-        .values(
-            recording_session_id=session_id,
-            number=last.scalar_subquery(),
-            run_id=run_id,
-            feature_version=feature_version,
-        )
-        .returning(attempts.c.number)
-    )
-    return int(number or 0)
+    values = {"id": session_id, "run_id": run_id, "feature_version": feature_version, **_LOST}
+    return int(connection.execute(sa.text(_BEGIN), values).one().number)
 
 
 def finish_attempt(
@@ -163,7 +157,7 @@ def _close_lost(connection: Connection, session_ids: Collection[UUID]) -> None:
         .values(
             finished_at=sa.func.clock_timestamp(),
             outcome="lost",
-            reason="worker_lost",
-            message="the process ended during this attempt",
+            reason=_LOST["lost_reason"],
+            message=_LOST["lost_message"],
         )
     )

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from importlib.metadata import version
+from functools import cache
+from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import JSONB, insert
 
 from heimdall_assets.db.tables import measurement_features as features
 
@@ -88,6 +89,36 @@ def has_same_inputs(stored: StoredFeatures, result: SessionFeatures) -> bool:
     )
 
 
+def row_of(result: SessionFeatures) -> dict[str, Any]:
+    """A result as the columns of its row, without the session's id and the time."""
+    session = result.session
+    source = session.known_source
+    return {
+        "timestamp": session.started_at,
+        "receiver_features": [_receiver_object(receiver) for receiver in result.receivers],
+        "tx_latitude": source.latitude if source else None,
+        "tx_longitude": source.longitude if source else None,
+        "tx_altitude_m": None,
+        "tx_power_dbm": source.power_dbm if source else None,
+        "tx_known": source is not None,
+        "extraction_metadata": _metadata(result),
+        "overall_confidence": result.figures.overall_confidence,
+        "mean_snr_db": result.figures.mean_snr_db,
+        "num_receivers_detected": result.figures.num_receivers_detected,
+        "gdop": result.figures.gdop,
+        "extraction_failed": False,
+        "error_message": None,
+    }
+
+
+def insert_features(connection: Connection, session_id: UUID, row: Mapping[str, Any]) -> bool:
+    """Store a session's first row, in the caller's transaction; False where one is there, whoever wrote it."""
+    # What we store needs not be noticed: its state is written in the same transaction.
+    connection.execute(sa.text("SELECT set_config('heimdall.writer', 'heimdall_assets', true)"))
+    statement = insert(features).values(recording_session_id=session_id, **_stored_values(row)).on_conflict_do_nothing()
+    return connection.scalar(statement.returning(features.c.recording_session_id)) is not None
+
+
 def replace_features(connection: Connection, result: SessionFeatures, *, attempt: int, only_failed: bool) -> bool:
     """Make a result the session's current row; what was there is copied to the history first.
 
@@ -109,25 +140,7 @@ def replace_features(connection: Connection, result: SessionFeatures, *, attempt
     bool
         False where a row with features is there that may not be replaced: it stays.
     """
-    session = result.session
-    source = session.known_source
-    values = {
-        "timestamp": session.started_at,
-        "receiver_features": [_receiver_object(receiver) for receiver in result.receivers],
-        "tx_latitude": source.latitude if source else None,
-        "tx_longitude": source.longitude if source else None,
-        "tx_altitude_m": None,
-        "tx_power_dbm": source.power_dbm if source else None,
-        "tx_known": source is not None,
-        "extraction_metadata": _metadata(result),
-        "overall_confidence": result.figures.overall_confidence,
-        "mean_snr_db": result.figures.mean_snr_db,
-        "num_receivers_detected": result.figures.num_receivers_detected,
-        "gdop": result.figures.gdop,
-        "extraction_failed": False,
-        "error_message": None,
-    }
-    return _replace(connection, session, values, attempt, only_failed=only_failed)
+    return _replace(connection, result.session, row_of(result), attempt, only_failed=only_failed)
 
 
 def replace_with_failure(
@@ -151,11 +164,17 @@ def failure_metadata(*, run_id: str | None, feature_version: int, seconds: float
     return {
         "extraction_method": "recorded",
         "feature_version": feature_version,
-        "package_version": version("heimdall-assets"),
+        "package_version": _package_version(),
         "run_id": run_id,
         "seconds": round(seconds, 4),
         "receivers": {},
     }
+
+
+@cache
+def _package_version() -> str:
+    """Looked up once: it is read from a file."""
+    return metadata.version("heimdall-assets")
 
 
 def _replace(
@@ -165,19 +184,15 @@ def _replace(
 
     Other code may insert a row at any moment: then it is looked at again, so that none is replaced without a copy.
     """
-    row = {**values, "created_at": sa.func.now()}
-    # What we store needs not be noticed: its state is written in the same transaction.
-    connection.execute(sa.text("SELECT set_config('heimdall.writer', 'heimdall_assets', true)"))
     is_this = features.c.recording_session_id == session.id
     while True:
+        if insert_features(connection, session.id, values):
+            return True
         there = connection.execute(
             sa.select(features.c.extraction_failed).where(is_this).with_for_update()
         ).one_or_none()
         if there is not None:
             break
-        statement = insert(features).values(recording_session_id=session.id, **row).on_conflict_do_nothing()
-        if connection.execute(statement.returning(features.c.recording_session_id)).one_or_none():
-            return True
     if only_failed and not there.extraction_failed:
         return False
     history = """
@@ -185,8 +200,23 @@ def _replace(
         SELECT mf.recording_session_id, :attempt, to_jsonb(mf)
         FROM heimdall.measurement_features mf WHERE mf.recording_session_id = :id"""
     connection.execute(sa.text(history), {"attempt": attempt, "id": session.id})
-    connection.execute(sa.update(features).where(is_this).values(**row))
+    connection.execute(sa.update(features).where(is_this).values(**_stored_values(values)))
     return True
+
+
+_TAKEN_APART = """
+    ARRAY(SELECT r.receiver
+          FROM jsonb_array_elements(:receivers) WITH ORDINALITY r (receiver, place) ORDER BY r.place)"""
+
+
+def _stored_values(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row's columns as they are bound.
+
+    The receivers go as one JSON document and are taken apart by the server: as an array of documents every one of
+    their hundreds of quotation marks would be escaped, a millisecond a receiver.
+    """
+    array = sa.text(_TAKEN_APART).bindparams(sa.bindparam("receivers", row["receiver_features"], JSONB))
+    return {**row, "receiver_features": array, "created_at": sa.func.now()}
 
 
 def _receiver_object(receiver: ReceiverFeatures) -> dict[str, Any]:

@@ -53,11 +53,15 @@ def state_of(connection: Connection, session_id: UUID) -> sa.Row[tuple[object, .
     return connection.execute(sa.select(states).where(states.c.recording_session_id == session_id)).one_or_none()
 
 
-def waits_again(connection: Connection, session_id: UUID) -> bool:
-    """True if a session is to be computed although it has features: its inputs changed, or a retry is due."""
-    is_wanted = sa.or_(states.c.new_inputs.is_not(None), states.c.next_attempt_at <= sa.func.clock_timestamp())
-    query = sa.select(states.c.recording_session_id).where(states.c.recording_session_id == session_id, is_wanted)
-    return connection.scalar(query) is not None
+def look(connection: Connection, session_id: UUID) -> sa.Row[Any] | None:
+    """The row of feature_states, for whoever is about to work on the session, or None.
+
+    Beside its columns there is ``waits_again``: true if the session is to be computed although it has features, since
+    its inputs changed or a retry is due.
+    """
+    waits_again = sa.or_(states.c.new_inputs.is_not(None), states.c.next_attempt_at <= sa.func.clock_timestamp())
+    query = sa.select(states, sa.func.coalesce(waits_again, sa.false()).label("waits_again"))
+    return connection.execute(query.where(states.c.recording_session_id == session_id)).one_or_none()
 
 
 def set_featured(

@@ -39,9 +39,10 @@ from heimdall_assets.extraction.outcome import Outcome, featured_state, summary_
 from heimdall_assets.records import FEATURE_VERSION
 
 if TYPE_CHECKING:
+    from typing import Any
     from uuid import UUID
 
-    from sqlalchemy.engine import Connection, Engine
+    from sqlalchemy.engine import Connection, Engine, Row
 
     from heimdall_assets.extraction.compute import Noted
     from heimdall_assets.records import ReceiverFeatures, Session, SessionFeatures
@@ -62,6 +63,8 @@ class Attempt:
         Dagster's run.
     rule : RetryRule
         For what may be tried again.
+    is_first : bool
+        Nothing was stored when it began.
     is_again : bool
         The session has features, and nobody asked for others: its inputs changed, or receivers were missing.
     may_replace : bool
@@ -74,6 +77,7 @@ class Attempt:
     number: int
     run_id: str | None
     rule: states.RetryRule
+    is_first: bool
     is_again: bool
     may_replace: bool
     inputs_tried: str
@@ -123,14 +127,14 @@ def extract_session(
     with session_lock(engine, session_id, timeout_seconds=settings.lock_timeout_seconds) as connection:
         try:
             with connection.begin():
-                discovery.discover(connection, session_ids=[session_id])
+                state = _known_state(connection, session_id)
                 session = load_session(connection, session_id, source_tolerance_hz=settings.source_tolerance_hz)
                 stored = features.stored_features(connection, session_id)
                 is_asked = recompute or (stale and _is_stale(connection, session))
-                is_again = states.waits_again(connection, session_id)
+                is_again = state is not None and state.waits_again
                 is_wanted = stored is None or stored.failed or is_asked or is_again
                 try:
-                    _require_workable(connection, session)
+                    _require_workable(session, None if state is None else state.state)
                 except NoRecordings as error:
                     return _leave_empty(connection, session, error, run_id=run_id, is_wanted=is_wanted)
                 except HeimdallError as error:
@@ -150,6 +154,7 @@ def extract_session(
             number,
             run_id,
             retry_rule(settings),
+            is_first=stored is None,
             is_again=is_again and not is_asked,
             may_replace=is_again or recompute or stale,
             inputs_tried=inputs_of(session, settings, noted),
@@ -169,11 +174,19 @@ def _computed(
         return error if isinstance(error, HeimdallError) else UnexpectedError.of(error)
 
 
-def _require_workable(connection: Connection, session: Session) -> None:
+def _known_state(connection: Connection, session_id: UUID) -> Row[Any] | None:
+    """The session's row of states; its first one where it is completed and nobody has seen it before."""
+    state = states.look(connection, session_id)
+    if state is None:
+        discovery.discover(connection, session_ids=[session_id])
+        state = states.look(connection, session_id)
+    return state
+
+
+def _require_workable(session: Session, state: str | None) -> None:
     if session.status != "completed":
         raise SessionNotCompleted(f"session {session.id} is {session.status}, not completed")
-    state = states.state_of(connection, session.id)
-    if state is not None and state.state == "ignored":
+    if state == "ignored":
         raise SessionIgnored(f"session {session.id} is ignored: `heimdall ignore --undo {session.id}` brings it back")
     if not session.measurements:
         raise NoRecordings(f"no measurement of session {session.id} has IQ data")
@@ -226,11 +239,14 @@ def _store_result(connection: Connection, result: SessionFeatures, attempt: Atte
     retry = attempt.rule if any(r.failure and r.failure.transient for r in failed) else None
     with connection.begin():
         keep_settings(connection)
-        stored = features.stored_features(connection, session.id, for_update=True)
-        kept = None if stored is None or stored.failed else _why_kept(stored, result, attempt)
-        is_stored = kept is None and features.replace_features(
-            connection, result, attempt=attempt.number, only_failed=not attempt.may_replace
-        )
+        row, kept = features.row_of(result), None
+        is_stored = attempt.is_first and features.insert_features(connection, session.id, row)
+        if not is_stored:
+            stored = features.stored_features(connection, session.id, for_update=True)
+            kept = None if stored is None or stored.failed else _why_kept(stored, result, attempt)
+            is_stored = kept is None and features.replace_features(
+                connection, result, attempt=attempt.number, only_failed=not attempt.may_replace
+            )
         if not is_stored:
             _keep(connection, session, attempt, retry)
         else:
@@ -256,8 +272,10 @@ def _store_result(connection: Connection, result: SessionFeatures, attempt: Atte
             error=kept,
             traceback=next((r.failure.traceback for r in failed if r.failure and r.failure.traceback), None),
         )
-        current = features.stored_features(connection, session.id)
-    return Outcome(session.id, True, is_stored, summary_of(current.row) if current else {})
+        if not is_stored:
+            stored = features.stored_features(connection, session.id)
+            row = dict(stored.row) if stored else {}
+    return Outcome(session.id, True, is_stored, summary_of(row) if row else {})
 
 
 def _store_failure(

@@ -43,10 +43,10 @@ KILL_POINTS: Mapping[str, Place] = {
     "reserved, not launched": Place("heimdall_assets.defs.sensors", "plan_tick", is_after=True),
     "run started, no lock": Place("heimdall_assets.defs.walk", "run_lock"),
     "computed, not stored": Place("heimdall_assets.extraction.session", "_store_result"),
-    "before the upsert": Place("heimdall_assets.db.features", "replace_features"),
-    "after the upsert, not committed": Place("heimdall_assets.db.features", "replace_features", is_after=True),
+    "before the upsert": Place("heimdall_assets.db.features", "insert_features"),
+    "after the upsert, not committed": Place("heimdall_assets.db.features", "insert_features", is_after=True),
     "stored": Place("heimdall_assets.extraction.session", "_store_result", is_after=True),
-    "before the report": Place("heimdall_assets.defs.walk", "materialization"),
+    "before the report": Place("heimdall_assets.defs.walk", "report_materializations"),
     "after the report": Place("heimdall_assets.defs.walk", "_note_reported"),
     "all reported": Place("heimdall_assets.defs.walk", "_note_reported", is_after=True),
 }
