@@ -1,11 +1,21 @@
 """What Dagster is told of a session's features: one materialization of its partition, with figures for people."""
 
 import math
-from collections.abc import Mapping
+import uuid
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from dagster import AssetKey, AssetMaterialization, MetadataValue, TableColumn, TableRecord, TableSchema
+from dagster import (
+    AssetKey,
+    AssetMaterialization,
+    MetadataValue,
+    OpExecutionContext,
+    TableColumn,
+    TableRecord,
+    TableSchema,
+)
+from dagster._core.events import DagsterEvent, DagsterEventBatchMetadata
 
 from heimdall_assets.extraction import RECEIVER_FIGURES
 from heimdall_assets.settings import Settings
@@ -47,6 +57,30 @@ def materialization(session_id: UUID, summary: Mapping[str, Any], settings: Sett
 def _short(value: str | float | None) -> str | float | None:
     """Four figures are enough for people, and events are kept for long."""
     return float(f"{value:.4g}") if isinstance(value, float) else value
+
+
+def report_materializations(
+    context: OpExecutionContext, sessions: Sequence[tuple[UUID, Mapping[str, Any]]], settings: Settings
+) -> None:
+    """Tell Dagster at once, from within a run, of several partitions that have features now.
+
+    ``context.log_event`` would do the same one by one: it knows no batches, which the instance and its storages do.
+
+    Parameters
+    ----------
+    context : OpExecutionContext
+        The run's.
+    sessions : sequence of (UUID, mapping)
+        Ids and summaries.
+    settings : Settings
+        As of :func:`materialization`.
+    """
+    step = context.get_step_execution_context()
+    batch_id, last = str(uuid.uuid4()), len(sessions) - 1
+    for index, (session_id, summary) in enumerate(sessions):
+        DagsterEvent.asset_materialization(
+            step, materialization(session_id, summary, settings), DagsterEventBatchMetadata(batch_id, index == last)
+        )
 
 
 def _metadata(summary: Mapping[str, Any]) -> dict[str, MetadataValue[Any]]:

@@ -20,6 +20,7 @@ from sqlalchemy.exc import DisconnectionError
 from heimdall_assets.db.engine import create_database_if_missing
 from heimdall_assets.db.presence import be_present
 from heimdall_assets.db.urls import dagster_url, expected_dagster_url
+from heimdall_assets.defs.pooled import PooledEventLogStorage, PooledRunStorage, PooledScheduleStorage
 from heimdall_assets.errors import DatabaseUnavailable
 from heimdall_assets.settings import Settings, current_settings
 
@@ -27,19 +28,35 @@ logger = logging.getLogger(__name__)
 
 EMBEDDED_START_TIMEOUT_S = 60.0
 
+EVENTS_IN_A_BATCH = 250
+"""The most that go into one statement: what is planned with a run, and what a run reports at a time."""
+
+_ready_urls: set[str] = set()
+"""Databases that this process has found with their tables in place."""
+
 
 class HeimdallStorage(DagsterPostgresStorage):
-    """dagster-postgres, with the database of HEIMDALL_DAGSTER_DATABASE_URL or its default."""
+    """dagster-postgres on pooled connections, with the database of HEIMDALL_DAGSTER_DATABASE_URL or its default."""
 
     def __init__(
         self,
         postgres_url: str,
+        *,
         should_autocreate_tables: bool = True,
         inst_data: ConfigurableClassData | None = None,
     ) -> None:
-        super().__init__(postgres_url, should_autocreate_tables, inst_data)
+        # Stock storages are made first, and do not connect; those that take their place look for the tables.
+        super().__init__(postgres_url, should_autocreate_tables=False, inst_data=inst_data)
+        looks = should_autocreate_tables and postgres_url not in _ready_urls
+        self._run_storage = PooledRunStorage(postgres_url, looks)
+        self._event_log_storage = PooledEventLogStorage(postgres_url, looks)
+        self._schedule_storage = PooledScheduleStorage(postgres_url, looks)
+        if looks:
+            _ready_urls.add(postgres_url)
         for storage in (self.run_storage, self.event_log_storage, self.schedule_storage):
             _check_pool_of(storage)
+        # Dagster's switch for handing events to the storage in batches is this variable alone.
+        os.environ.setdefault("DAGSTER_EVENT_BATCH_SIZE", str(EVENTS_IN_A_BATCH))
 
     @classmethod
     def config_type(cls) -> dict[str, Any]:
@@ -62,7 +79,8 @@ class HeimdallStorage(DagsterPostgresStorage):
             if settings.is_embedded:
                 _use_embedded_server(settings)
             url = dagster_url(settings)
-            create_database_if_missing(url)
+            if url.render_as_string(hide_password=False) not in _ready_urls:
+                create_database_if_missing(url)
         except DatabaseUnavailable as error:
             logger.warning("Dagster's database: %s", error.message)
             url = expected_dagster_url(settings)

@@ -1,11 +1,13 @@
-"""A run's way through its sessions: several at a time, each reported as soon as it ends."""
+"""A run's way through its sessions: several at a time, each reported soon after it ends."""
 
 import logging
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextvars import copy_context
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from uuid import UUID
 
 from dagster import Failure, OpExecutionContext
@@ -14,7 +16,7 @@ from sqlalchemy.engine import Engine
 from heimdall_assets.db import partitions
 from heimdall_assets.db.engine import transaction
 from heimdall_assets.db.locks import run_lock
-from heimdall_assets.defs.events import materialization
+from heimdall_assets.defs.events import report_materializations
 from heimdall_assets.defs.partitions import session_id_of
 from heimdall_assets.defs.planner import BATCH_TAG
 from heimdall_assets.errors import DatabaseError, SessionBusy, UnexpectedError, UnknownSession
@@ -24,9 +26,9 @@ from heimdall_assets.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-NOTE_EVERY = 25
-"""Sessions whose report is noted in one transaction; a run that is killed in between leaves as many to be reported
-twice, at most."""
+REPORT_EVERY_S = 0.5
+"""What ends within this time is reported together: an event costs a tenth of what it costs alone. A run that is killed
+in between leaves as much stored and not reported, which reconciliation finds."""
 
 
 @dataclass(frozen=True)
@@ -47,10 +49,15 @@ def walk_sessions(
     run_id: str,
     recompute: bool,
     stale: bool = False,
-) -> Iterator[Finished]:
-    """Extract every session, ``settings.workers`` at a time, and yield each when it ends.
+) -> Iterator[list[Finished]]:
+    """Extract every session, ``settings.workers`` at a time, and yield what has ended, soon after it has.
 
     Threads, not processes: reading, the FFTs and the database release the interpreter.
+
+    Yields
+    ------
+    list of Finished
+        The first as soon as there is one, then what has ended since, at most ``REPORT_EVERY_S`` before.
 
     Raises
     ------
@@ -61,15 +68,23 @@ def walk_sessions(
     waiting = iter(partition_keys)
     with ThreadPoolExecutor(settings.workers, thread_name_prefix="session") as pool:
         active: set[Future[Finished]] = set()
+        ended: list[Finished] = []
+        due = time.monotonic()
         try:
-            for key in waiting:
-                active.add(pool.submit(copy_context().run, work, key))
-                if len(active) >= settings.workers:
-                    done, active = wait(active, return_when=FIRST_COMPLETED)
-                    yield from (future.result() for future in done)
-            while active:
-                done, active = wait(active, return_when=FIRST_COMPLETED)
-                yield from (future.result() for future in done)
+            while True:
+                keys = islice(waiting, settings.workers - len(active))
+                active.update(pool.submit(copy_context().run, work, key) for key in keys)
+                if not active:
+                    break
+                left_s = max(0.0, due - time.monotonic()) if ended else None
+                done, active = wait(active, left_s, return_when=FIRST_COMPLETED)
+                ended += [future.result() for future in done]
+                if ended and time.monotonic() >= due:
+                    yield ended
+                    ended = []
+                    due = time.monotonic() + REPORT_EVERY_S
+            if ended:
+                yield ended
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
@@ -92,11 +107,9 @@ def _extract(engine: Engine, key: str, *, settings: Settings, run_id: str, recom
 
 
 def _note_reported(engine: Engine, session_ids: list[UUID]) -> None:
-    """Remember that Dagster was told of these, and empty the list."""
-    if session_ids:
-        with transaction(engine) as connection:
-            partitions.set_reported(connection, session_ids)
-        session_ids.clear()
+    """Remember that Dagster was told of these."""
+    with transaction(engine) as connection:
+        partitions.set_reported(connection, session_ids)
 
 
 def extract_and_report(
@@ -117,23 +130,21 @@ def extract_and_report(
         ones that were not materialized.
     """
     failed: list[Finished] = []
-    reported: list[UUID] = []
     computed = 0
     with about(run_id=context.run_id, batch=context.run.tags.get(BATCH_TAG)), run_lock(engine, context.run_id):
-        for finished in walk_sessions(
+        for ended in walk_sessions(
             engine, partition_keys, settings, run_id=context.run_id, recompute=recompute, stale=stale
         ):
-            if finished.outcome is None or not finished.outcome.has_features:
-                ids = {"session_id": finished.partition_key, "reason": finished.reason}
-                context.log.warning("session %s: %s", finished.partition_key, finished.message, extra=ids)
-                failed.append(finished)
-                continue
-            computed += finished.outcome.computed
-            context.log_event(materialization(finished.outcome.session_id, finished.outcome.summary, settings))
-            reported.append(finished.outcome.session_id)
-            if len(reported) >= NOTE_EVERY:
-                _note_reported(engine, reported)
-        _note_reported(engine, reported)
+            featured = [item.outcome for item in ended if item.outcome is not None and item.outcome.has_features]
+            if featured:
+                report_materializations(context, [(each.session_id, each.summary) for each in featured], settings)
+                _note_reported(engine, [each.session_id for each in featured])
+            computed += sum(outcome.computed for outcome in featured)
+            for item in ended:
+                if item.outcome is None or not item.outcome.has_features:
+                    ids = {"session_id": item.partition_key, "reason": item.reason}
+                    context.log.warning("session %s: %s", item.partition_key, item.message, extra=ids)
+                    failed.append(item)
     context.log.info("%d sessions: %d computed, %d failed", len(partition_keys), computed, len(failed))
     if failed:
         raise Failure(
