@@ -22,14 +22,22 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
 
 
-def measure_and_insert(session_id: str) -> None:
-    """Load a session, compute its features, and insert its row: the whole work and nothing besides."""
+def measure_and_insert(session_id: str) -> float:
+    """Load a session, compute its features, and insert its row: the whole work and nothing besides.
+
+    Returns
+    -------
+    float
+        Seconds of processor time that this process took for it.
+    """
+    started = time.process_time()
     settings = current_settings()
     with transaction(_engine()) as connection:
         session = load_session(connection, UUID(session_id), source_tolerance_hz=settings.source_tolerance_hz)
     result = compute_session(session, settings)
     with transaction(_engine()) as connection:
         replace_features(connection, result, attempt=1, only_failed=True)
+    return time.process_time() - started
 
 
 @cache
@@ -38,16 +46,20 @@ def _engine() -> Engine:
     return open_engine(heimdall_url(current_settings()), pool_size=1)
 
 
-def pool_seconds(session_ids: Sequence[UUID]) -> float:
-    """Work on sessions with a process a core, after one each for warming up; seconds for the rest.
+def pool_seconds(session_ids: Sequence[UUID]) -> tuple[float, float]:
+    """Work on sessions with a process a core, after one each for warming up.
 
     The environment says where the database and the recordings are.
+
+    Returns
+    -------
+    tuple of float
+        Seconds for the rest, and seconds of processor time of the processes.
     """
     workers = os.cpu_count() or 1
     keys = [str(key) for key in session_ids]
     with get_context("spawn").Pool(workers) as pool:
         pool.map(measure_and_insert, keys[:workers], chunksize=1)
         started = time.perf_counter()
-        for _ in pool.imap_unordered(measure_and_insert, keys[workers:], chunksize=1):
-            pass
-        return time.perf_counter() - started
+        processor_s = sum(pool.imap_unordered(measure_and_insert, keys[workers:], chunksize=1))
+        return time.perf_counter() - started, processor_s

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import psutil
 import sqlalchemy as sa
 
 from heimdall_assets.db.engine import open_engine, transaction
 from heimdall_assets.db.urls import dagster_url, heimdall_url
 from heimdall_assets.embedded import dagster_environment
 from heimdall_assets.processes import Processes, start_daemon
+from heimdall_assets_tests.benchmarks.usage import Workers, processor_seconds, server_pid
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,44 +24,6 @@ if TYPE_CHECKING:
 
 POLL_S = 0.5
 TIMEOUT_S = 1800.0
-
-
-@dataclass
-class Workers:
-    """The processes of runs, seen from outside.
-
-    Attributes
-    ----------
-    peaks_mb : dict of int to float
-        Most memory that each has had, in 10^6 bytes.
-    """
-
-    peaks_mb: dict[int, float] = field(default_factory=dict)
-
-    def look(self, daemon_pid: int) -> None:
-        """See which run processes there are below the daemon, and how much each had at most so far.
-
-        The code server spawns a process a run.
-        """
-        for process in psutil.Process(daemon_pid).children(recursive=True):
-            try:
-                if any("multiprocessing.spawn" in argument for argument in process.cmdline()):
-                    self.peaks_mb[process.pid] = max(self.peaks_mb.get(process.pid, 0.0), _peak_mb(process.pid))
-            except (psutil.Error, OSError):  # it has ended meanwhile
-                continue
-
-    @property
-    def peak_mb(self) -> float:
-        """Of the largest."""
-        return max(self.peaks_mb.values(), default=0.0)
-
-
-def _peak_mb(pid: int) -> float:
-    """What the kernel remembers, so that no peak falls between two looks."""
-    for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace").splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024 / 1e6
-    return 0.0
 
 
 @dataclass(frozen=True)
@@ -79,12 +40,15 @@ class Drained:
         How many runs there were.
     peak_worker_mb : float
         Most memory of a run's process.
+    processor_seconds : float
+        Of the daemon, its code server, the runs and PostgreSQL from about the creation of the first run.
     """
 
     seconds: float
     seconds_to_first: float
     runs: int
     peak_worker_mb: float
+    processor_seconds: float
 
 
 @contextmanager
@@ -108,8 +72,11 @@ def drain(settings: Settings, processes: Processes, sessions: int) -> Drained:
     dagster = open_engine(dagster_url(settings), pool_size=1)
     workers = Workers()
     deadline = time.monotonic() + TIMEOUT_S
+    used_s: float | None = None
     try:
         while True:
+            if used_s is None and _runs(dagster)[0]:
+                used_s = _processor_seconds(settings, processes)
             workers.look(processes.pid("daemon"))
             stored, failed = _attempts(heimdall)
             if failed or time.monotonic() > deadline:
@@ -122,7 +89,12 @@ def drain(settings: Settings, processes: Processes, sessions: int) -> Drained:
     finally:
         heimdall.dispose()
         dagster.dispose()
-    return Drained(last_at - created_at, first_at - created_at, runs, workers.peak_mb)
+    used_s = _processor_seconds(settings, processes) - (used_s or 0.0)
+    return Drained(last_at - created_at, first_at - created_at, runs, workers.peak_mb, used_s)
+
+
+def _processor_seconds(settings: Settings, processes: Processes) -> float:
+    return processor_seconds(processes.pid("daemon")) + processor_seconds(server_pid(settings))
 
 
 def _attempts(engine: Engine) -> tuple[int, int]:
@@ -153,4 +125,4 @@ def _runs(engine: Engine) -> tuple[int, float]:
         FROM runs WHERE pipeline_name IN ('extract_features', 'extract_sessions')"""
     with transaction(engine) as connection:
         count, created = connection.execute(sa.text(query)).one()
-    return int(count), float(created)
+    return int(count), float(created or 0)

@@ -16,6 +16,9 @@ ratio_to_pool, ratio_to_celery_pool
     The first divided by the others, all measured in this run.
 peak_worker_mb
     The most memory that a run's process had, in 10^6 bytes.
+processor_ms_per_session, pool_processor_ms_per_session
+    Processor time with PostgreSQL's, the daemon's and the starts of runs; it says more than the rates where the machine
+    has other work.
 heimdall_bytes_per_session, dagster_bytes_per_session
     What the two databases grew by while the backlog drained, indexes included.
 p50_latency_seconds, p95_latency_seconds
@@ -38,6 +41,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
+from dagster import DagsterInstance
 
 from heimdall_assets import embedded
 from heimdall_assets.db.engine import autocommit, open_engine, transaction
@@ -46,6 +50,7 @@ from heimdall_assets.embedded import dagster_environment
 from heimdall_assets.settings import current_settings, load_settings
 from heimdall_assets_tests.benchmarks import backlog, bare, trickle
 from heimdall_assets_tests.benchmarks.drain import drain, running_daemon
+from heimdall_assets_tests.benchmarks.usage import processor_seconds, server_pid
 from heimdall_assets_tests.factory import SessionFactory
 
 if TYPE_CHECKING:
@@ -89,6 +94,8 @@ def bench(receivers: int, **variables: str) -> Iterator[Bench]:
         current_settings.cache_clear()
         with embedded.database(settings):
             engine = open_engine(heimdall_url(settings))
+            with DagsterInstance.get():  # makes its tables
+                pass
             yield Bench(
                 settings, SessionFactory(engine, settings), backlog.write_recordings(root, receivers), variables
             )
@@ -97,7 +104,7 @@ def bench(receivers: int, **variables: str) -> Iterator[Bench]:
 
 def rates(made: Bench, sessions: int) -> dict[str, Any]:
     """Drain the same number of sessions by the bare pool, by Celery tasks and by the daemon."""
-    pool = _pool_rate(made, sessions)
+    pool, pool_processor_s = _pool(made, sessions)
     celery = _celery_rate(made, sessions)
     backlog.add_sessions(made.factory, made.sets, sessions)
     _analyze(made)
@@ -113,6 +120,8 @@ def rates(made: Bench, sessions: int) -> dict[str, Any]:
         "ratio_to_pool": round(rate / pool, 3),
         "ratio_to_celery_pool": None if celery is None else round(rate / celery, 3),
         "peak_worker_mb": round(drained.peak_worker_mb, 1),
+        "processor_ms_per_session": round(1000 * drained.processor_seconds / sessions, 1),
+        "pool_processor_ms_per_session": round(1000 * pool_processor_s / sessions, 1),
         "seconds": round(drained.seconds, 2),
         "seconds_to_first": round(drained.seconds_to_first, 2),
         "runs": drained.runs,
@@ -121,11 +130,14 @@ def rates(made: Bench, sessions: int) -> dict[str, Any]:
     }
 
 
-def _pool_rate(made: Bench, sessions: int) -> float:
+def _pool(made: Bench, sessions: int) -> tuple[float, float]:
+    """Sessions a minute, and seconds of processor time of the pool and PostgreSQL."""
     cores = os.cpu_count() or 1
     keys = backlog.add_sessions(made.factory, made.sets, sessions + cores, status=NOT_COMPLETED)
     _analyze(made)
-    return 60 * sessions / bare.pool_seconds(keys)
+    before_s = processor_seconds(server_pid(made.settings))
+    seconds, processor_s = bare.pool_seconds(keys)
+    return 60 * sessions / seconds, processor_s + processor_seconds(server_pid(made.settings)) - before_s
 
 
 def _celery_rate(made: Bench, sessions: int) -> float | None:
