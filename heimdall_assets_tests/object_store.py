@@ -1,9 +1,9 @@
 """A local S3 server (moto) in a process of its own, and one that fails as it is told; for tests and benchmarks.
 
-    python -m heimdall_assets_tests.object_store
+    python -m heimdall_assets_tests.object_store [PORT]
 
-runs moto's server on a free port, prints its address, and ends when its standard input does, so that it never
-outlives whoever started it.
+runs moto's server, on a free port where none is given, prints its address, and ends when its standard input does, so
+that it never outlives whoever started it.
 """
 
 from __future__ import annotations
@@ -51,6 +51,11 @@ class ObjectStore:
 
     endpoint: str
 
+    @property
+    def port(self) -> int:
+        """Of its address."""
+        return int(self.endpoint.rpartition(":")[2])
+
     def bucket(self, name: str) -> S3Store:
         """Client of a bucket, which need not exist."""
         return S3Store(
@@ -58,7 +63,7 @@ class ObjectStore:
             endpoint=self.endpoint,
             access_key_id=ACCESS_KEY_ID,
             secret_access_key=SECRET_ACCESS_KEY,
-            session_token=SESSION_TOKEN,
+            region="us-east-1",
             client_options={"allow_http": True},
         )
 
@@ -77,9 +82,9 @@ class ObjectStore:
 
 
 @contextmanager
-def serving() -> Iterator[ObjectStore]:
-    """Run moto's server in a process of its own."""
-    command = [sys.executable, "-m", "heimdall_assets_tests.object_store"]
+def serving(port: int = 0) -> Iterator[ObjectStore]:
+    """Run moto's server in a process of its own, with nothing in it."""
+    command = [sys.executable, "-m", "heimdall_assets_tests.object_store", str(port)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdin is not None
@@ -184,10 +189,10 @@ def main() -> None:
     from moto.server import ThreadedMotoServer  # noqa: PLC0415  # a second of imports
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=int(sys.argv[1]) if sys.argv[1:] else 0, verbose=False)
     server.start()
-    host, port = server.get_host_and_port()
-    sys.stdout.write(f"http://{host}:{port}\n")
+    _, port = server.get_host_and_port()
+    sys.stdout.write(f"http://127.0.0.1:{port}\n")
     sys.stdout.flush()
     sys.stdin.read()
     server.stop()

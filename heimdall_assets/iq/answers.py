@@ -76,7 +76,7 @@ class Answer(NamedTuple):
         return cls(
             int(status[1]) if status else None,
             code[1] if code else "",
-            " ".join(unescape(sentence[1]).split()).rstrip(".") if sentence else "",
+            " ".join(unescape(sentence[1]).partition("\n")[0].split()).rstrip(".") if sentence else "",
         )
 
     def __str__(self) -> str:

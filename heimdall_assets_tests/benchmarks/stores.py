@@ -7,7 +7,7 @@ chunks of 200 ms are read. ``raw`` is the bare pattern with each library's own c
 512 bytes, then the five chunks as one range each. ``read`` is what the pipeline does: the header and one read of the
 five chunks, with the byte source of each library. The receivers of a session are read at the same time, by as many
 threads. All take turns, session by session, in one process; the server is moto's, in a process of its own, or the one
-at ``--endpoint`` (a bucket ``heimdall-benchmark`` is made there, ``AWS_*`` say with which rights).
+at ``--endpoint``, with a bucket ``heimdall-benchmark`` and the credentials of ``AWS_*``.
 
 Figures are medians of the milliseconds a session; ``ratio`` is fsspec's time over obstore's, so above 1 obstore is the
 faster one. ``local`` is the same read from files.
@@ -23,7 +23,7 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Any
 import fsspec  # type: ignore[import-untyped]
 import numpy as np
 import obstore
+from obstore.store import S3Store
 
 from heimdall_assets.iq.header import Hints
 from heimdall_assets.iq.objects import open_object
@@ -38,12 +39,10 @@ from heimdall_assets.iq.opening import IQFile
 from heimdall_assets.iq.sources import LocalFile
 from heimdall_assets.iq.stores import FsspecFile
 from heimdall_assets.settings import load_settings
-from heimdall_assets_tests.object_store import ENVIRONMENT, ObjectStore, serving
+from heimdall_assets_tests.object_store import ENVIRONMENT, serving
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from obstore.store import S3Store
+    from collections.abc import Callable, Iterator
 
 BUCKET = "heimdall-benchmark"
 RATE_HZ = 200_000
@@ -89,14 +88,15 @@ def read(source: Any) -> int:
         return recording.read(0, CHUNKS * CHUNK_BYTES // 8).nbytes
 
 
-def benchmark(store: ObjectStore, sessions: int, receivers: int, seconds: int) -> dict[str, Any]:
+def benchmark(endpoint: str, sessions: int, receivers: int, seconds: int) -> dict[str, Any]:
     """Measure all in turns."""
-    settings = load_settings(s3_endpoint_url=store.endpoint)
-    client = store.make_bucket(BUCKET)
-    filesystem = fsspec.filesystem("s3", endpoint_url=store.endpoint, use_listings_cache=False)
+    settings = load_settings(s3_endpoint_url=endpoint)
+    client = S3Store(BUCKET, endpoint=endpoint, client_options={"allow_http": True})
+    filesystem = fsspec.filesystem("s3", endpoint_url=endpoint, use_listings_cache=False)
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(receivers) as pool:
         recordings = write_recordings(Path(folder), receivers, seconds)
-        store.upload(BUCKET, Path(folder))
+        for path in Path(folder).iterdir():
+            obstore.put(client, path.name, path)
         ways: dict[str, Callable[[str], int]] = {
             "obstore_raw": partial(raw_by_obstore, client),
             "fsspec_raw": partial(raw_by_fsspec, filesystem),
@@ -120,8 +120,20 @@ def benchmark(store: ObjectStore, sessions: int, receivers: int, seconds: int) -
         "ratio": medians["fsspec_read_ms"] / medians["obstore_read_ms"],
         "sessions": sessions,
         "receivers": receivers,
-        "endpoint": store.endpoint,
+        "endpoint": endpoint,
     }
+
+
+@contextmanager
+def server_at(endpoint: str | None) -> Iterator[str]:
+    """The server that is given; else moto's with the bucket, and credentials in the environment."""
+    if endpoint is not None:
+        yield endpoint
+        return
+    os.environ.update(ENVIRONMENT)
+    with serving() as store:
+        store.make_bucket(BUCKET)
+        yield store.endpoint
 
 
 def main() -> None:
@@ -133,10 +145,8 @@ def main() -> None:
     parser.add_argument("--endpoint", help="of another server than moto's")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     arguments = parser.parse_args()
-    for name, value in ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    with nullcontext(ObjectStore(arguments.endpoint)) if arguments.endpoint else serving() as store:
-        document = benchmark(store, arguments.sessions, arguments.receivers, arguments.seconds)
+    with server_at(arguments.endpoint) as endpoint:
+        document = benchmark(endpoint, arguments.sessions, arguments.receivers, arguments.seconds)
     if arguments.json:
         sys.stdout.write(json.dumps(document, indent=2) + "\n")
         return
