@@ -22,7 +22,7 @@ from collections import Counter
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
@@ -42,7 +42,7 @@ from heimdall_assets_tests.dagster_api import wait_for
 from heimdall_assets_tests.system import running_system
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from heimdall_assets.settings import Settings
     from heimdall_assets_tests.chaos.checks import Violation
@@ -170,7 +170,7 @@ def look(system: System, arrivals: Arrivals, remaining: Sequence[str]) -> list[V
     return found + [checks.Violation(checks.WRONG, None, f"not at rest: {what}") for what in remaining]
 
 
-def _progress(targets: Targets) -> Any:
+def _progress(targets: Targets) -> Callable[[list[str]], None]:
     last = [""]
 
     def watch(remaining: list[str]) -> None:

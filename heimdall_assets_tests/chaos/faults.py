@@ -204,7 +204,8 @@ class Faults:
         self._bring_files_back()
         self._stop_second_daemon()
         for command in self._commands:
-            command.wait(MINUTE_S)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                command.wait(MINUTE_S)
 
     _actions: ClassVar[Mapping[Kind, Callable[[Faults, Fault], bool]]] = {
         Kind.KILL_RUN: _kill_run,
