@@ -117,14 +117,17 @@ def attempt_totals(connection: Connection) -> list[AttemptTotal]:
 def version_counts(connection: Connection) -> list[tuple[int | None, int]]:
     """Sessions with features by the version of the estimators, the newest first; None: by other code."""
     query = """
-        SELECT feature_version, count(*) AS sessions FROM heimdall.feature_states
-        WHERE state IN ('done', 'partial') GROUP BY feature_version ORDER BY feature_version DESC NULLS LAST"""
+        SELECT feature_version, sum(sessions)::bigint AS sessions FROM heimdall.feature_totals
+        WHERE state IN ('done', 'partial') GROUP BY feature_version HAVING sum(sessions) <> 0
+        ORDER BY feature_version DESC NULLS LAST"""
     return [(row.feature_version, row.sessions) for row in connection.execute(sa.text(query))]
 
 
 def state_counts(connection: Connection) -> dict[str, int]:
     """Sessions by state, as the planner knows them."""
-    query = "SELECT state, count(*) AS sessions FROM heimdall.feature_states GROUP BY state"
+    query = """
+        SELECT state, sum(sessions)::bigint AS sessions FROM heimdall.feature_totals
+        GROUP BY state HAVING sum(sessions) <> 0"""
     return {row.state: row.sessions for row in connection.execute(sa.text(query))}
 
 

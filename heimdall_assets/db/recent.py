@@ -1,6 +1,6 @@
 """The latest sessions: the lists that people page through, and the sample that figures of quality are taken of.
 
-Everything here walks ``feature_states_recent`` from its end, so that it costs the same at a million sessions.
+Everything here walks an index of feature_states from its end, so that it costs the same at a million sessions.
 """
 
 from __future__ import annotations
@@ -79,6 +79,37 @@ def latest_sessions(states: str, limit: str, condition: str = "true") -> str:
         ORDER BY latest.completed_at DESC, latest.recording_session_id LIMIT :{limit}"""
 
 
+_ORDER = "ORDER BY fs.completed_at DESC, fs.recording_session_id LIMIT :limit"
+_BEHIND = "fs.completed_at <= :after_time AND (fs.completed_at < :after_time OR fs.recording_session_id > :after_id)"
+
+_FAILED_FOR = """
+    SELECT fs.* FROM heimdall.feature_states fs
+    WHERE fs.state IN ('failed', 'quarantined') AND fs.reason = :reason AND fs.state = ANY (:states) AND {behind}
+    {order}"""
+
+_FEATURED = "fs.state IN ('done', 'partial') AND fs.state = ANY (:states)"
+
+# Each part is a stretch of an index; the versions are found by as many looks as there are.
+_STALE = f"""
+    WITH RECURSIVE versions (version) AS (
+        SELECT min(fs.feature_version) FROM heimdall.feature_states fs
+        WHERE fs.state IN ('done', 'partial') AND fs.feature_version < :version
+        UNION ALL
+        SELECT (SELECT min(fs.feature_version) FROM heimdall.feature_states fs
+                WHERE fs.state IN ('done', 'partial')
+                  AND fs.feature_version > versions.version AND fs.feature_version < :version)
+        FROM versions WHERE versions.version IS NOT NULL)
+    SELECT older.* FROM versions CROSS JOIN LATERAL (
+        SELECT fs.* FROM heimdall.feature_states fs
+        WHERE {_FEATURED} AND fs.feature_version = versions.version AND {{behind}} {{order}}) older
+    UNION ALL
+    (SELECT fs.* FROM heimdall.feature_states fs
+     WHERE {_FEATURED} AND fs.feature_version IS NULL AND {{behind}} {{order}})
+    UNION ALL
+    (SELECT fs.* FROM heimdall.feature_states fs
+     WHERE {_FEATURED} AND fs.stale_reason IS NOT NULL AND fs.feature_version >= :version AND {{behind}} {{order}})"""
+
+
 def list_sessions(
     connection: Connection,
     *,
@@ -97,30 +128,30 @@ def list_sessions(
     states : collection of str
         Any of these.
     reason : str, optional
-        Only those that failed for it.
+        Of the failed and quarantined ones, only those that failed for it.
     stale_before : int, optional
-        Only those whose features are of an older version, or of none.
+        Only those whose features are stale where this is the current version; excludes a reason.
     after : Position, optional
         Only those behind it in the list.
     limit : int
         At most so many.
     """
     parameters: dict[str, object] = {"states": list(states), "limit": limit}
-    conditions = ["true"]
-    if reason is not None:
-        parameters["reason"] = reason
-        conditions.append("fs.reason = :reason")
-    if stale_before is not None:
-        parameters["version"] = stale_before
-        conditions.append("(fs.feature_version IS NULL OR fs.feature_version < :version)")
+    behind = "true"
     if after is not None:
         parameters.update(after_time=after.completed_at, after_id=after.session_id)
-        conditions.append(
-            "(fs.completed_at < :after_time OR fs.completed_at = :after_time AND fs.recording_session_id > :after_id)"
-        )
+        behind = _BEHIND
+    if stale_before is not None:
+        parameters["version"] = stale_before
+        found = _STALE.format(behind=behind, order=_ORDER)
+    elif reason is not None:
+        parameters["reason"] = reason
+        found = _FAILED_FOR.format(behind=behind, order=_ORDER)
+    else:
+        found = latest_sessions("states", "limit", behind)
     query = f"""
         SELECT latest.*, s.session_name, coalesce(s.session_start, s.created_at) AS started_at, mf.mean_snr_db
-        FROM ({latest_sessions("states", "limit", " AND ".join(conditions))}) latest
+        FROM (SELECT * FROM ({found}) found ORDER BY completed_at DESC, recording_session_id LIMIT :limit) latest
         JOIN heimdall.recording_sessions s ON s.id = latest.recording_session_id
         LEFT JOIN heimdall.measurement_features mf ON mf.recording_session_id = latest.recording_session_id
         ORDER BY latest.completed_at DESC, latest.recording_session_id"""

@@ -13,6 +13,9 @@ stats_ms, by_day_ms, count_ms
     ``heimdall stats``; coverage by day; ``heimdall backfill --all --dry-run``.
 discover_ms, schedule_ms
     The comparison of all sessions with all states; a whole evaluation as the schedule makes it.
+dashboard_ms, sessions_ms, session_ms, metrics_ms, api_stats_ms
+    The dashboard, the slowest of its lists of sessions, a session's page, Prometheus' metrics and the API's ``stats``,
+    over HTTP.
 
 ``growth`` is each figure at the whole, divided by that at a tenth. With ``--home`` the filled databases stay there and
 are used again; about 4 GB at a million sessions.
@@ -43,6 +46,7 @@ from heimdall_assets.defs.planner import plan_tick
 from heimdall_assets.dsp import FEATURES
 from heimdall_assets.records import FEATURE_VERSION
 from heimdall_assets.settings import current_settings, load_settings
+from heimdall_assets_tests.benchmarks.pages import measure_pages
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -94,6 +98,10 @@ def fill(engine: Engine, sessions: int) -> None:
                extraction_metadata, overall_confidence, mean_snr_db, num_receivers_detected, gdop)
            SELECT recording_session_id, completed_at, CAST(:receivers AS jsonb[]), CAST(:metadata AS jsonb),
                   0.5, 10, 7, 2
+           FROM heimdall.feature_states WHERE state = 'done'""",
+        """INSERT INTO heimdall.feature_attempts (recording_session_id, number, run_id, started_at, finished_at,
+                                                  outcome, feature_version, seconds)
+           SELECT recording_session_id, 1, 'a-run', completed_at, completed_at, 'done', feature_version, 0.5
            FROM heimdall.feature_states WHERE state = 'done'""",
     )
     for statement in statements:
@@ -180,7 +188,7 @@ def measure(engine: Engine, instance: DagsterInstance, settings: Settings, sessi
     row["stats_ms"] = median_ms(engine, lambda c: coverage.coverage_figures(c, feature_version=version))
     row["by_day_ms"] = median_ms(engine, coverage.coverage_by_day)
     row["count_ms"] = median_ms(engine, lambda c: requests.count(c, everything, feature_version=version))
-    return row
+    return row | measure_pages(engine, settings, sessions)
 
 
 def benchmark(home: Path, sessions: int) -> dict[str, Any]:

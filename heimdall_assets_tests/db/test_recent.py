@@ -69,6 +69,30 @@ def test_lists_are_by_state_reason_and_version_the_latest_first(engine: Engine) 
         assert names(stale) == ["s82", "s62", "s42", "s22", "s2"]
         assert (stale[0].feature_version, stale[0].mean_snr_db, stale[0].measurements_total) == (1, 12.5, 1)
         assert recent.list_sessions(connection, states=("ignored",)) == []
+        assert recent.list_sessions(connection, states=("failed",), reason="truncated") == []
+
+
+def test_stale_are_those_of_any_older_version_of_other_code_and_those_that_are_marked(engine: Engine) -> None:
+    fill(engine, 20)
+    with transaction(engine) as connection:
+        for name, change in (
+            ("s19", "feature_version = 0"),
+            ("s17", "feature_version = NULL"),
+            ("s15", "stale_reason = 'receiver_settings'"),
+            ("s2", "stale_reason = 'receiver_settings'"),  # it is of an older version too
+            ("s20", "stale_reason = 'receiver_settings'"),  # it has no features
+        ):
+            query = f"""UPDATE heimdall.feature_states fs SET {change} FROM heimdall.recording_sessions s
+                        WHERE s.id = fs.recording_session_id AND s.session_name = :name"""
+            connection.execute(sa.text(query), {"name": name})
+
+        def page(limit: int, after: recent.Position | None = None) -> list[recent.ListedSession]:
+            states = ("done", "partial")
+            return recent.list_sessions(connection, states=states, stale_before=2, after=after, limit=limit)
+
+        assert names(page(50)) == ["s19", "s17", "s15", "s2"]
+        first = page(2)
+        assert names(page(50, first[-1].position)) == ["s15", "s2"]
 
 
 def test_pages_follow_one_another_without_a_gap_and_without_a_session_twice(engine: Engine) -> None:
@@ -119,6 +143,9 @@ def test_no_list_and_no_sample_reads_a_table_from_end_to_end(engine: Engine) -> 
         asked: dict[str, Callable[[], object]] = {
             "every": lambda: recent.list_sessions(connection),
             "next": lambda: recent.list_sessions(connection, after=first[-1].position),
+            "stale": lambda: recent.list_sessions(connection, states=("done", "partial"), stale_before=2),
+            "reason": lambda: recent.list_sessions(connection, states=recent.TROUBLE, reason="truncated"),
+            "no such reason": lambda: recent.list_sessions(connection, states=recent.TROUBLE, reason="none"),
             "done": lambda: recent.list_sessions(connection, states=("done",)),
             "figures": lambda: network.session_figures(connection, latest=100),
             "receivers": lambda: network.receiver_health(connection, latest=100),

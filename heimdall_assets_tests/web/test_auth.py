@@ -19,12 +19,13 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from heimdall_assets.web.login import own_path
 from heimdall_assets.web.tasks import PREFIX
 from heimdall_assets_tests.web.client import Client
-from heimdall_assets_tests.web.conftest import TOKEN, IdentityProvider, serving
+from heimdall_assets_tests.web.server import TOKEN, serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from heimdall_assets.settings import Settings
+    from heimdall_assets_tests.web.conftest import IdentityProvider
 
 STATS = f"{PREFIX}/stats"
 BACKFILL = f"{PREFIX}/backfill-all"

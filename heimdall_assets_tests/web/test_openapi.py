@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 
 from heimdall_assets_tests.web.client import Client
-from heimdall_assets_tests.web.conftest import TOKEN, serving
+from heimdall_assets_tests.web.server import TOKEN, serving
 
 if TYPE_CHECKING:
     from heimdall_assets.settings import Settings

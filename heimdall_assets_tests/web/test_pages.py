@@ -16,7 +16,7 @@ from heimdall_assets.extraction import extract_session
 from heimdall_assets.records import FEATURE_VERSION
 from heimdall_assets_tests.factory import GOOD, MISSING, TRUNCATED
 from heimdall_assets_tests.web.client import Client
-from heimdall_assets_tests.web.conftest import TOKEN, serving
+from heimdall_assets_tests.web.server import TOKEN, serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
