@@ -31,6 +31,7 @@
     ├── Paused                       somebody holds planning: what would wait for it is refused
     ├── OutputFailed                 a file that was asked for cannot be written
     ├── WebhookFailed                nobody at the webhook of alerts answers, or not with success
+    ├── OutdatedWorker               a worker's code is older than the daemon's
     ├── NoRecordings                 no measurement of the session has IQ data
     ├── NoFeatures                   nothing is stored that could be looked at again
     ├── SessionNotCompleted          it is still being recorded, or was given up
@@ -244,6 +245,12 @@ class WebhookFailed(HeimdallError):
 
     reason = "webhook_failed"
     transient = True
+
+
+class OutdatedWorker(HeimdallError):
+    """The worker was sent a run by a daemon of a newer release; it must be upgraded."""
+
+    reason = "outdated_worker"
 
 
 class NoRecordings(HeimdallError):

@@ -165,6 +165,12 @@ def start_daemon(processes: Processes) -> None:
     processes.start("daemon", [sys.executable, "-m", "dagster._daemon", "run", "-w", workspace, *_log_format()])
 
 
+def start_workers(processes: Processes, count: int) -> None:
+    """Start so many workers, which take runs from the broker of the processes' environment."""
+    for number in range(1, count + 1):
+        processes.start(f"worker-{number}", [sys.executable, "-m", "heimdall_assets.cli", "worker"])
+
+
 def start_webserver(processes: Processes, *, host: str, port: int) -> None:
     """Start Dagster's webserver.
 

@@ -89,6 +89,18 @@ def _rate_limit(value: str) -> str:
 
 RateLimit = Annotated[str, AfterValidator(_rate_limit)]
 
+BROKER_SCHEMES = ("amqp", "amqps", "pyamqp", "redis", "rediss", "sentinel")
+
+
+def _broker_url(value: SecretStr) -> SecretStr:
+    scheme, separator, rest = value.get_secret_value().partition("://")
+    if scheme not in BROKER_SCHEMES or not separator or not rest:
+        raise ValueError(f"a URL of RabbitMQ or Redis: {', '.join(BROKER_SCHEMES)}")
+    return value
+
+
+BrokerURL = Annotated[SecretStr, AfterValidator(_broker_url)]
+
 
 class Settings(BaseSettings):
     """All settings; built from the environment by :func:`load_settings`."""
@@ -251,8 +263,17 @@ class Settings(BaseSettings):
         le=300,
         description="How long a request to an object store that does not answer is repeated; 0: never",
     )
-    celery_broker_url: SecretStr | None = Field(
-        default=None, description="Broker of Celery workers; unset: runs are processes on this machine"
+    celery_broker_url: BrokerURL | None = Field(
+        default=None,
+        description="RabbitMQ or Redis, from which `heimdall worker` takes runs; "
+        "unset: runs are processes on this machine",
+    )
+    max_concurrent_runs: int | None = Field(
+        default=None,
+        ge=2,
+        le=10_000,
+        description="Runs at the same time, over all machines, one of them kept for fresh sessions; "
+        "unset: as dagster.yaml says",
     )
 
     @field_validator("iq_extra_roots", mode="before")

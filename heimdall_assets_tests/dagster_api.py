@@ -43,6 +43,11 @@ SCHEDULE = """
 query ($selector: ScheduleSelector!) { scheduleOrError(scheduleSelector: $selector) {
   ... on Schedule { scheduleState { id status } } } }"""
 STOP_SCHEDULE = "mutation ($id: String!) { stopRunningSchedule(id: $id) { __typename } }"
+MESSAGES = """
+query ($id: ID!) { runOrError(runId: $id) { ... on Run { eventConnection { events {
+  ... on MessageEvent { message } } } } } }"""
+TERMINATE = """
+mutation ($id: String!) { terminateRun(runId: $id) { __typename ... on TerminateRunFailure { message } } }"""
 MATERIALIZATIONS = """
 query ($key: AssetKeyInput!) { assetOrError(assetKey: $key) { ... on Asset { assetMaterializations(limit: 1) {
   metadataEntries { label __typename ... on IntMetadataEntry { intValue } ... on FloatMetadataEntry { floatValue }
@@ -131,6 +136,21 @@ class DagsterAPI:
         launched = self.query(LAUNCH, params=params)["launchRun"]
         assert launched["__typename"] == "LaunchRunSuccess", launched
         return str(launched["run"]["runId"])
+
+    def terminate(self, run_id: str) -> None:
+        """Stop a run as the UI does."""
+        answer = self.query(TERMINATE, id=run_id)["terminateRun"]
+        assert answer["__typename"] == "TerminateRunSuccess", answer
+
+    def run(self, run_id: str) -> dict[str, Any]:
+        """One run."""
+        (found,) = self.runs(runIds=[run_id])
+        return found
+
+    def messages(self, run_id: str) -> list[str]:
+        """What the log of a run says, the oldest first."""
+        events = self.query(MESSAGES, id=run_id)["runOrError"]["eventConnection"]["events"]
+        return [event["message"] for event in events]
 
     def sensor(self) -> dict[str, Any]:
         """State of the sensor."""

@@ -71,6 +71,7 @@ VALUES: dict[str, tuple[str, object]] = {
     "store_timeout_seconds": ("0.5", 0.5),
     "store_retry_seconds": ("0", 0.0),
     "celery_broker_url": ("amqp://broker", SecretStr("amqp://broker")),
+    "max_concurrent_runs": ("2", 2),
 }
 """Of every setting: the text of its variable, some at the edge of what is allowed, and what it means."""
 

@@ -24,6 +24,7 @@ from heimdall_assets.cli import (
     requests,
     running,
     verification,
+    worker,
 )
 from heimdall_assets.cli.console import EXIT_USAGE, complain
 
@@ -50,6 +51,7 @@ app.add_typer(requests.app, name="requests")
 
 app.command("demo")(demo.demo)
 app.command("up")(running.up)
+app.command("worker")(worker.worker)
 app.command("ingest")(recordings.ingest)
 app.command("extract")(recordings.extract)
 app.command("plot")(plots.plot)

@@ -16,13 +16,14 @@ from heimdall_assets.cli.console import DebugOption, JsonOption, err, out, print
 from heimdall_assets.cli.database import connected
 from heimdall_assets.db.engine import transaction
 from heimdall_assets.db.pauses import current_pause
-from heimdall_assets.errors import DatabaseUnavailable
+from heimdall_assets.errors import DatabaseUnavailable, SettingError
 from heimdall_assets.processes import (
     ProcessFailed,
     dagster_processes,
     start_api,
     start_daemon,
     start_webserver,
+    start_workers,
     stop_signals,
     wait_until,
 )
@@ -38,17 +39,22 @@ def up(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port of Dagster's UI.")] = 3000,
     api_port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the admin API.")] = 8010,
     home: Annotated[Path | None, typer.Option(help="Instead of HEIMDALL_HOME.")] = None,
+    workers: Annotated[
+        int, typer.Option(min=0, max=64, help="`heimdall worker`s on this machine, for a HEIMDALL_CELERY_BROKER_URL.")
+    ] = 0,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
     """Run everything: PostgreSQL (unless a URL is set), Dagster's webserver and daemon, sensor and schedule on, API.
 
-    SIGINT or SIGTERM stops it all.
+    SIGINT or SIGTERM stops it all. Where HEIMDALL_CELERY_BROKER_URL is set, runs go to the workers of that broker.
 
     Example: heimdall up --port 3001
     """
     with reporting(as_json=as_json, debug=debug), stop_signals() as stopped:
         settings = load_settings() if home is None else load_settings(home=home)
+        if workers and settings.celery_broker_url is None:
+            raise SettingError(f"--workers {workers} needs {settings.variable('celery_broker_url')}: Redis or RabbitMQ")
         name = f"[{host}]" if ":" in host else host
         address, api_address = f"http://{name}:{port}", f"http://{name}:{api_port}"
         with connected(settings) as engine, dagster_processes(settings, dashboard_url=api_address) as processes:
@@ -56,6 +62,7 @@ def up(
             is_elsewhere = "dagster_ui_url" in settings.model_fields_set
             start_api(processes, host=host, port=api_port, dagster_ui_url=None if is_elsewhere else address)
             start_daemon(processes)
+            start_workers(processes, workers)
 
             def is_ready() -> bool:
                 if not processes.is_running("webserver"):
@@ -66,26 +73,18 @@ def up(
                 if stopped.is_set():
                     return
                 raise ProcessFailed(f"{address} does not answer: see {processes.log_path('webserver')}")
-            dashboard = _dashboard_address(api_address, settings)
             if as_json:
                 print_json(
                     {
                         "dagster_ui": address,
-                        "dashboard": dashboard,
+                        "dashboard": _dashboard_address(api_address, settings),
                         "api": api_address,
                         "home": str(settings.home),
                         "logs": str(settings.home / "logs"),
                     }
                 )
             else:
-                out.print(f"Dagster UI  {address}", markup=False)
-                out.print(f"dashboard   {dashboard}", markup=False)
-                out.print(f"admin API   {api_address}/docs", markup=False)
-                if settings.admin_token is None:
-                    out.print(f"API token   in {token_file(settings.home)}", markup=False)
-                out.print(f"home        {settings.home}", markup=False)
-                out.print(f"logs        {settings.home / 'logs'}", markup=False)
-                out.print("Sensor and schedule are on. Ctrl-C stops everything.", markup=False)
+                _say_where(settings, address, api_address, workers)
                 with transaction(engine) as connection:
                     held = current_pause(connection)
                 if held is not None:
@@ -95,6 +94,21 @@ def up(
                 processes.check()
                 _keep_database(settings)
             err.print("stopping", markup=False)
+
+
+def _say_where(settings: Settings, address: str, api_address: str, workers: int) -> None:
+    lines = [
+        f"Dagster UI  {address}",
+        f"dashboard   {_dashboard_address(api_address, settings)}",
+        f"admin API   {api_address}/docs",
+    ]
+    if settings.admin_token is None:
+        lines.append(f"API token   in {token_file(settings.home)}")
+    if settings.celery_broker_url is not None:
+        lines.append(f"runs        on {workers} workers here, and every other `heimdall worker` of the broker")
+    lines += [f"home        {settings.home}", f"logs        {settings.home / 'logs'}"]
+    out.print("\n".join(lines), markup=False)
+    out.print("Sensor and schedule are on. Ctrl-C stops everything.", markup=False)
 
 
 def settings(

@@ -77,6 +77,23 @@ def run_lock(engine: Engine, run_id: str) -> Iterator[None]:
 
 
 @contextmanager
+def run_claim(engine: Engine, run_id: str) -> Iterator[bool]:
+    """Be the only worker that carries out a run, from before it begins; False where another one is.
+
+    Not the run's lock, which the run itself takes later, on a connection of its own.
+    """
+    with translated(), engine.connect() as connection:
+        key = _key(f"claim:{run_id}")
+        with connection.begin():
+            is_ours = bool(connection.scalar(sa.text("SELECT pg_try_advisory_lock(:key)"), {"key": key}))
+        try:
+            yield is_ours
+        finally:
+            if is_ours:
+                _release(connection, key)
+
+
+@contextmanager
 def _held(engine: Engine, key: int, timeout_seconds: float, what: str) -> Iterator[Connection]:
     # The lock belongs to the connection, not to a transaction: it outlives the commits.
     with translated(), engine.connect() as connection:

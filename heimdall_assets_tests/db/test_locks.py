@@ -15,6 +15,7 @@ from heimdall_assets.db.locks import (
     held_keys,
     live_runs,
     planner_lock,
+    run_claim,
     run_key,
     run_lock,
     session_key,
@@ -182,3 +183,12 @@ def test_a_run_whose_connection_dies_is_not_alive(engine: Engine) -> None:
         holder = "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND pid <> pg_backend_pid()"
         connection.execute(sa.text(f"SELECT pg_terminate_backend(({holder}), 5000)"))
         assert live_runs(connection, ["run-1"]) == set()
+
+
+def test_a_run_is_claimed_by_one_worker_and_its_own_lock_stays_free(engine: Engine) -> None:
+    with run_claim(engine, "run-1") as first, run_claim(engine, "run-1") as second, run_claim(engine, "run-2") as other:
+        assert (first, second, other) == (True, False, True)
+        with run_lock(engine, "run-1"):
+            pass
+    with run_claim(engine, "run-1") as again:
+        assert again

@@ -1,0 +1,1 @@
+"""Tests of heimdall_assets.defs.fleet."""

@@ -1,0 +1,49 @@
+"""A worker whose code is older than the daemon's stops, says so, and leaves the run to others."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import uuid
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from heimdall_assets.defs.fleet.app import EXECUTE_RUN, FRESH, fleet_app, queue_name
+from heimdall_assets.defs.fleet.release import this_code
+from heimdall_assets.settings import current_settings, load_settings
+from heimdall_assets_tests.brokers import broker, is_installed
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from heimdall_assets_tests.defs.conftest import Dagster
+
+
+@pytest.mark.skipif(not is_installed("redis"), reason="redis-server is not installed")
+def test_a_worker_that_is_behind_hands_the_run_back_and_ends_with_the_reason(
+    dagster: Dagster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with broker("redis", tmp_path / "redis") as url:
+        monkeypatch.setenv("HEIMDALL_CELERY_BROKER_URL", url)
+        app = fleet_app(load_settings())
+        newer = replace(this_code(), revision="9999")
+        message = {"run_id": str(uuid.uuid4()), "code": newer.as_message()}
+        app.send_task(EXECUTE_RUN, kwargs=message, queue=queue_name(FRESH))
+        done = subprocess.run(
+            [sys.executable, "-m", "heimdall_assets.cli", "worker"],
+            env=dict(os.environ),
+            capture_output=True,
+            text=True,
+            timeout=200,
+            check=False,
+        )
+        with app.connection_for_read() as connection:
+            left = connection.SimpleQueue(queue_name(FRESH))
+            assert left.get(timeout=10).headers["task"] == EXECUTE_RUN
+    current_settings.cache_clear()
+    assert done.returncode == 1
+    assert "database revision 9999: it stops, and leaves the run to other workers" in done.stderr
+    assert done.stderr.rstrip().endswith(f"runs {this_code()}, and the daemon a newer release: upgrade it")
