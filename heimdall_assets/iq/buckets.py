@@ -125,8 +125,10 @@ class Bucket:
         with self._asking(key):
             return _facts(obstore.head(self._store, key))
 
-    def get(self, key: str, start: int, stop: int) -> tuple[Facts, bytes, dict[str, str]]:
+    def get(self, key: str, start: int, stop: int) -> tuple[Facts, obstore.Bytes, dict[str, str]]:
         """Read bytes [start, stop) of an object, fewer where it ends before; with its facts and its metadata.
+
+        The bytes are the client's own, of which slices cost nothing.
 
         Raises
         ------
@@ -135,7 +137,7 @@ class Bucket:
         """
         with self._asking(key):
             answer = obstore.get(self._store, key, options={"range": (start, stop)})
-            return _facts(answer.meta), bytes(answer.bytes()), {str(k): str(v) for k, v in answer.attributes.items()}
+            return _facts(answer.meta), answer.bytes(), {str(k): str(v) for k, v in answer.attributes.items()}
 
     def is_folder(self, key: str) -> bool:
         """Whether there are objects below a name."""

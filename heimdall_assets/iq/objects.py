@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from obstore import Bytes
+
 from heimdall_assets.errors import (
     LocationRefused,
     RecordingTooLarge,
@@ -62,11 +64,11 @@ class ObjectFile:
         self.etag = facts.etag
         self.modified_at: datetime | None = _original_time(attributes) or facts.modified_at
 
-    def _open(self, head_bytes: int) -> tuple[Facts, bytes, dict[str, str]]:
+    def _open(self, head_bytes: int) -> tuple[Facts, Bytes, dict[str, str]]:
         try:
             return self._bucket.get(self._key, 0, head_bytes)
         except TruncatedRecording:  # an empty object has no first byte
-            return self._bucket.head(self._key), b"", {}
+            return self._bucket.head(self._key), Bytes(), {}
 
     def read_at(self, offset: int, count: int) -> bytes:
         """Bytes of [offset, offset + count).
@@ -85,7 +87,7 @@ class ObjectFile:
                 f"{self._shown} ends at byte {self.size_bytes}, before {offset + count}, which its header announces"
             )
         if offset + count <= len(self._head):
-            return self._head[offset : offset + count]
+            return bytes(self._head[offset : offset + count : 1])
         if count == 0:
             return b""
         facts, content, _ = self._bucket.get(self._key, offset, offset + count)
@@ -93,7 +95,7 @@ class ObjectFile:
             raise StoreUnavailable(f"{self._shown} was replaced while it was read")
         if len(content) != count:
             raise StoreUnavailable(f"{self._shown} cannot be read: {count} bytes were asked for, {len(content)} came")
-        return content
+        return bytes(content)
 
     def sibling(self, name: str) -> ObjectFile:
         """Another object of the same folder, in the same bucket."""

@@ -7,6 +7,9 @@ file_sessions_per_minute, s3_sessions_per_minute, ratio
     As ``throughput`` counts them: from the creation of the first run to the last session shown as materialized. The
     server is moto's, in a process of its own on the same cores, or the one at ``--endpoint``, with a bucket
     ``heimdall-benchmark`` and the credentials of ``AWS_*``.
+file_processor_ms, s3_processor_ms, server_processor_ms, processor_ratio
+    Processor time a session of the pipeline with its PostgreSQL, and of the S3 server on this machine: the ratio of
+    the first to the sum of the others is what ``ratio`` tends to where the cores do nothing else.
 outage
     With ``--outage``: moto's server is killed when a tenth of another backlog is done, and is back, with the same
     objects, so many seconds later. What is counted is taken from the database when nothing is left to do: sessions by
@@ -22,8 +25,10 @@ import sys
 import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import obstore
+import psutil
 from obstore.store import S3Store
 
 from heimdall_assets_tests.benchmarks import backlog
@@ -63,25 +68,43 @@ def folder_of(made: Bench) -> Path:
     return made.settings.home / "iq"
 
 
-def rate(made: Bench, sessions: int) -> float:
-    """Drain a backlog; sessions a minute."""
+def rate(made: Bench, sessions: int) -> tuple[float, float]:
+    """Drain a backlog; sessions a minute, and processor time a session in ms."""
     backlog.add_sessions(made.factory, made.sets, sessions)
     with running_daemon(made.settings, **made.variables) as processes:
-        return 60 * sessions / drain(made.settings, processes, sessions).seconds
+        drained = drain(made.settings, processes, sessions)
+    return 60 * sessions / drained.seconds, 1000 * drained.processor_seconds / sessions
 
 
-def rates(endpoint: str, sessions: int, receivers: int, batch_size: int) -> dict[str, float]:
+def rates(endpoint: str, sessions: int, receivers: int, batch_size: int) -> dict[str, float | None]:
     """The same backlog from files and from the server."""
     with bench(receivers, HEIMDALL_BATCH_SIZE=str(batch_size)) as made:
-        from_files = rate(made, sessions)
+        file_rate, file_ms = rate(made, sessions)
     with bench(receivers, **variables_of(endpoint, batch_size)) as made:
         upload(endpoint, folder_of(made))
-        from_store = rate(made, sessions)
+        server = _server(endpoint)
+        before = sum(server.cpu_times()[:2])
+        store_rate, store_ms = rate(made, sessions)
+        server_ms = 1000 * (sum(server.cpu_times()[:2]) - before) / sessions
     return {
-        "file_sessions_per_minute": round(from_files, 1),
-        "s3_sessions_per_minute": round(from_store, 1),
-        "ratio": round(from_store / from_files, 3),
+        "file_sessions_per_minute": round(file_rate, 1),
+        "s3_sessions_per_minute": round(store_rate, 1),
+        "ratio": round(store_rate / file_rate, 3),
+        "file_processor_ms": round(file_ms, 1),
+        "s3_processor_ms": round(store_ms, 1),
+        "server_processor_ms": round(server_ms, 1),
+        "processor_ratio": round(file_ms / (store_ms + server_ms), 3),
     }
+
+
+def _server(endpoint: str) -> psutil.Process:
+    """The process that listens at an address of this machine."""
+    port = urlsplit(endpoint).port
+    pids = [entry.pid for entry in psutil.net_connections("inet") if entry.status == psutil.CONN_LISTEN
+            and isinstance(entry.laddr, tuple) and entry.laddr[1:] == (port,)]  # fmt: skip
+    if not pids or pids[0] is None:
+        raise RuntimeError(f"nothing on this machine listens at {endpoint}")
+    return psutil.Process(pids[0])
 
 
 def outage(seconds: float, sessions: int, receivers: int, batch_size: int) -> dict[str, Any]:
