@@ -143,19 +143,19 @@ class Processes:
         self.stop()
 
 
-def dagster_processes(settings: Settings, *, dashboard_url: str | None = None) -> Processes:
+def dagster_processes(settings: Settings, **addresses: str) -> Processes:
     """A set for Dagster's processes, with the environment that they need; nothing is started yet.
 
     Parameters
     ----------
     settings : Settings
         Of this process.
-    dashboard_url : str, optional
-        Where links to the dashboard lead, unless a setting says so.
+    **addresses
+        Settings that say where links lead, such as ``dagster_ui_url``, for what the environment does not say.
     """
     environment = dagster_environment(settings)
-    if dashboard_url is not None:
-        environment.setdefault(settings.variable("dashboard_url"), dashboard_url)
+    for name, address in addresses.items():
+        environment.setdefault(settings.variable(name), address)
     return Processes(environment, settings.home / "logs")
 
 
@@ -192,8 +192,8 @@ def _log_format() -> list[str]:
     return ["--log-format", "json"] if is_json() else []
 
 
-def start_api(processes: Processes, *, host: str, port: int, dagster_ui_url: str | None = None) -> None:
-    """Start the admin API and the dashboard, whose links lead to Dagster's UI where a URL is given.
+def start_api(processes: Processes, *, host: str, port: int) -> None:
+    """Start the admin API and the dashboard.
 
     Raises
     ------
@@ -201,9 +201,7 @@ def start_api(processes: Processes, *, host: str, port: int, dagster_ui_url: str
         The port is taken.
     """
     require_free_port(host, port)
-    processes.start(
-        "api", [sys.executable, "-m", "heimdall_assets.web", host, str(port), *filter(None, [dagster_ui_url])]
-    )
+    processes.start("api", [sys.executable, "-m", "heimdall_assets.web", host, str(port)])
 
 
 def require_free_port(host: str, port: int) -> None:

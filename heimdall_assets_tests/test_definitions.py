@@ -59,8 +59,8 @@ def test_the_lineage_leads_from_heimdalls_tables_to_the_reports() -> None:
         "measurements": set(),
         "measurement_features": {"recording_sessions", "measurements"},
         "feature_coverage": {"measurement_features"},
-        "receiver_health": {"measurement_features", "feature_coverage"},
-        "training_samples": {"measurement_features", "feature_coverage"},
+        "receiver_health": {"feature_coverage"},
+        "training_samples": {"feature_coverage"},
     }
 
 

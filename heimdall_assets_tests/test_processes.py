@@ -16,11 +16,20 @@ import pytest
 
 from heimdall_assets import processes
 from heimdall_assets.errors import SettingError
-from heimdall_assets.processes import Processes, ProcessFailed, require_free_port, stop_signals, wait_until
+from heimdall_assets.processes import (
+    Processes,
+    ProcessFailed,
+    dagster_processes,
+    require_free_port,
+    stop_signals,
+    wait_until,
+)
 from heimdall_assets_tests.dagster_api import wait_for
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from heimdall_assets.settings import Settings
 
 SLEEPER_WITH_CHILD = """
 import subprocess, sys, time
@@ -129,3 +138,14 @@ def test_waiting_ends_with_the_condition_the_time_or_the_stop() -> None:
     assert not wait_until(lambda: False, stopped=stopped, timeout_s=0.05, poll_s=0.01)
     stopped.set()
     assert not wait_until(lambda: True, stopped=stopped, timeout_s=5)
+
+
+def test_links_lead_to_what_was_started_unless_the_environment_says_otherwise(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HEIMDALL_DASHBOARD_URL", "https://dashboard.example")
+    code = "import os; print(os.environ['HEIMDALL_DAGSTER_UI_URL'], os.environ['HEIMDALL_DASHBOARD_URL'], flush=True)"
+    ours = {"dagster_ui_url": "http://127.0.0.1:3001", "dashboard_url": "http://127.0.0.1:8011"}
+    with dagster_processes(settings, **ours) as children:
+        children.start("child", [sys.executable, "-c", code])
+        assert log_of(children, "child") == "http://127.0.0.1:3001 https://dashboard.example"

@@ -57,10 +57,12 @@ def up(
             raise SettingError(f"--workers {workers} needs {settings.variable('celery_broker_url')}: Redis or RabbitMQ")
         name = f"[{host}]" if ":" in host else host
         address, api_address = f"http://{name}:{port}", f"http://{name}:{api_port}"
-        with connected(settings) as engine, dagster_processes(settings, dashboard_url=api_address) as processes:
+        with (
+            connected(settings) as engine,
+            dagster_processes(settings, dagster_ui_url=address, dashboard_url=api_address) as processes,
+        ):
             start_webserver(processes, host=host, port=port)
-            is_elsewhere = "dagster_ui_url" in settings.model_fields_set
-            start_api(processes, host=host, port=api_port, dagster_ui_url=None if is_elsewhere else address)
+            start_api(processes, host=host, port=api_port)
             start_daemon(processes)
             start_workers(processes, workers)
 

@@ -54,7 +54,7 @@ def feature_coverage(heimdall: Heimdall) -> MaterializeResult[None]:
 
 @asset(
     name="receiver_health",
-    deps=["measurement_features", "feature_coverage"],
+    deps=["feature_coverage"],
     description=f"Each receiver over the latest {network.SAMPLE_SESSIONS:,} completed sessions: share delivered, "
     "with a signal, failing, mean SNR, last seen, and whether it has gone quiet.",
     group_name="heimdall",
@@ -69,7 +69,7 @@ def receiver_health(heimdall: Heimdall) -> MaterializeResult[None]:
 
 @asset(
     name="training_samples",
-    deps=["measurement_features", "feature_coverage"],
+    deps=["feature_coverage"],
     description=f"The view `{training.VIEW}`: a row a session and receiver with features, ground truth, feature "
     f"version, and {4 * len(FEATURES)} columns FEATURE_STATISTIC, such as `snr_db_mean`: each of the {len(FEATURES)} "
     "features of `measurement_features` with mean, std, min and max over the chunks. `heimdall export` writes one "

@@ -1,4 +1,4 @@
-"""``python -m heimdall_assets.web HOST PORT [DAGSTER_UI_URL]``: serve admin API and dashboard."""
+"""``python -m heimdall_assets.web HOST PORT``: serve admin API and dashboard."""
 
 import sys
 
@@ -8,8 +8,8 @@ from heimdall_assets.settings import load_settings
 from heimdall_assets.web.app import create_app
 from heimdall_assets.web.logs import logging_config
 
-host, port, *dagster_ui_url = sys.argv[1:]
-settings = load_settings(dagster_ui_url=dagster_ui_url[0]) if dagster_ui_url else load_settings()
+host, port = sys.argv[1:]
+settings = load_settings()
 uvicorn.run(
     create_app(settings),
     host=host,
