@@ -26,8 +26,8 @@ FEATURES_KEY = AssetKey("measurement_features")
 RECEIVER_COLUMNS = TableSchema(
     [
         TableColumn("receiver"),
+        TableColumn("error"),  # where it is seen without scrolling
         *(TableColumn(name, "float") for name in RECEIVER_FIGURES),
-        TableColumn("error"),
     ]
 )
 
