@@ -101,7 +101,9 @@ class Targets:
 
     def stop_postgres(self, how: signal.Signals) -> None:
         """End the server: SIGINT ends its connections, SIGQUIT all at once, SIGKILL does not even tell it."""
-        pid = int((self.settings.home / "postgres" / "postmaster.pid").read_text().split()[0])
+        pid = embedded.server_pid(self.settings.home)
+        if pid is None:
+            return
         postmaster = psutil.Process(pid)
         postmaster.send_signal(how)
         postmaster.wait(STOP_TIMEOUT_S)
@@ -112,11 +114,12 @@ class Targets:
         deadline = time.monotonic() + START_TIMEOUT_S
         while True:
             try:
-                with embedded.database(self.settings):  # a user beside the driver, who keeps it running
-                    return
+                embedded.revive(self.settings)
             except DatabaseUnavailable:
                 if time.monotonic() > deadline:
                     raise
+            else:
+                return
 
     def kill_everything(self) -> None:
         """End whatever is left of the system, orphans included."""
