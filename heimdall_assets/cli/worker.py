@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from typing import Annotated
 
 import typer
 
 from heimdall_assets import embedded, logs
-from heimdall_assets.cli.console import DebugOption, reporting
+from heimdall_assets.cli.console import DebugOption, JsonOption, print_json, reporting
 from heimdall_assets.db import migrate
 from heimdall_assets.db.engine import open_engine
 from heimdall_assets.db.urls import heimdall_url
@@ -29,6 +30,7 @@ def worker(
     name: Annotated[
         str | None, typer.Option(help="Of the worker, unique on the machine; it stands on its runs.")
     ] = None,
+    as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
     """Carry out runs that the daemon sends through HEIMDALL_CELERY_BROKER_URL, until SIGTERM or SIGINT.
@@ -38,7 +40,7 @@ def worker(
 
     Example: heimdall worker --queues fresh --concurrency 2
     """
-    with reporting(as_json=False, debug=debug):
+    with reporting(as_json=as_json, debug=debug):
         served = _served(queues)
         settings = load_settings()
         if settings.celery_broker_url is None:
@@ -56,7 +58,14 @@ def worker(
             from heimdall_assets.definitions import defs  # noqa: PLC0415
             from heimdall_assets.defs.fleet.worker import serve  # noqa: PLC0415
 
-            serve(settings, defs, queues=served, concurrency=concurrency, name=name)
+            # Where Celery says that it ends: standard output holds the document and nothing else.
+            sys.__stdout__ = sys.__stderr__  # type: ignore[misc]  # declared as final
+
+            def say_ready(worker: str) -> None:
+                if as_json:
+                    print_json({"worker": worker, "queues": served, "concurrency": concurrency})
+
+            serve(settings, defs, queues=served, concurrency=concurrency, name=name, when_ready=say_ready)
 
 
 def _served(text: str) -> list[str]:

@@ -5,7 +5,7 @@ import multiprocessing
 import os
 import signal
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from celery import Celery, Task, signals
@@ -28,7 +28,13 @@ _is_outdated = multiprocessing.Value("b", 0)
 
 
 def serve(
-    settings: Settings, definitions: Definitions, *, queues: Sequence[str], concurrency: int, name: str | None = None
+    settings: Settings,
+    definitions: Definitions,
+    *,
+    queues: Sequence[str],
+    concurrency: int,
+    name: str | None,
+    when_ready: Callable[[str], None],
 ) -> None:
     """Carry out runs until SIGTERM or SIGINT; those that are under way are finished.
 
@@ -44,6 +50,8 @@ def serve(
         Runs at the same time.
     name : str or None
         What stands before the @ in the worker's name; must be unique on the machine.
+    when_ready : callable
+        Called with the worker's name once it takes runs.
 
     Raises
     ------
@@ -54,6 +62,11 @@ def serve(
     _register(app)
     signals.setup_logging.connect(_leave_logging)
     signals.worker_process_init.connect(_leave_group)
+
+    def tell(sender: Any, **_: Any) -> None:
+        when_ready(str(sender.hostname))
+
+    signals.worker_ready.connect(tell, weak=False)
     this_code()
     definitions.get_repository_def()
     worker = app.Worker(

@@ -1,8 +1,11 @@
-"""A worker whose code is older than the daemon's stops, says so, and leaves the run to others."""
+"""A worker starts and ends as it is told; one whose code is older than the daemon's leaves its runs to others."""
 
 from __future__ import annotations
 
+import json
 import os
+import signal
+import socket
 import subprocess
 import sys
 import uuid
@@ -22,7 +25,25 @@ if TYPE_CHECKING:
     from heimdall_assets_tests.defs.conftest import Dagster
 
 
-@pytest.mark.skipif(not is_installed("redis"), reason="redis-server is not installed")
+pytestmark = pytest.mark.skipif(not is_installed("redis"), reason="redis-server is not installed")
+WORKER = [sys.executable, "-m", "heimdall_assets.cli", "worker"]
+
+
+def test_a_worker_says_when_it_is_ready_and_ends_when_it_is_asked_to(
+    dagster: Dagster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with broker("redis", tmp_path / "redis") as url:
+        monkeypatch.setenv("HEIMDALL_CELERY_BROKER_URL", url)
+        command = [*WORKER, "--json", "--queues", "fresh", "--name", "first"]
+        with subprocess.Popen(command, env=dict(os.environ), stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            document = "".join(iter(process.stdout.readline, "}\n")) + "}"
+            process.send_signal(signal.SIGTERM)
+            assert process.stdout.read() == ""
+            assert process.wait(60) == 0
+    assert json.loads(document) == {"worker": f"first@{socket.gethostname()}", "queues": ["fresh"], "concurrency": 1}
+
+
 def test_a_worker_that_is_behind_hands_the_run_back_and_ends_with_the_reason(
     dagster: Dagster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -33,7 +54,7 @@ def test_a_worker_that_is_behind_hands_the_run_back_and_ends_with_the_reason(
         message = {"run_id": str(uuid.uuid4()), "code": newer.as_message()}
         app.send_task(EXECUTE_RUN, kwargs=message, queue=queue_name(FRESH))
         done = subprocess.run(
-            [sys.executable, "-m", "heimdall_assets.cli", "worker"],
+            WORKER,
             env=dict(os.environ),
             capture_output=True,
             text=True,
