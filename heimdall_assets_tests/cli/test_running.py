@@ -17,13 +17,25 @@ import pytest
 from heimdall_assets import embedded
 from heimdall_assets.settings import settings_table
 from heimdall_assets.synthetic import SyntheticNetwork
+from heimdall_assets.web.tasks import PREFIX
 from heimdall_assets_tests.dagster_api import DagsterAPI, wait_for
+from heimdall_assets_tests.web.client import Client
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 HEIMDALL = [sys.executable, "-m", "heimdall_assets.cli"]
-FEATURES_WITHIN_S = 45
+FEATURES_WITHIN_S = 90
+CELERY_FIGURES = (
+    "total_recordings",
+    "recordings_with_features",
+    "recordings_without_features",
+    "total_measurements",
+    "measurements_with_features",
+    "measurements_without_features",
+    "coverage_percent",
+)
+"""Keys of the replaced job's statistics."""
 
 
 def environment_with(home: Path, **more: str) -> dict[str, str]:
@@ -99,10 +111,11 @@ def home(tmp_path: Path) -> Path:
 def test_up_measures_what_comes_in_stops_without_a_trace_and_goes_on_when_started_again(
     home: Path, tmp_path: Path
 ) -> None:
-    command = [*WITHOUT_SIGINT, *HEIMDALL, "up", "--port", str(free_port()), "--api-port", str(free_port())]
+    api_port = free_port()
+    command = [*WITHOUT_SIGINT, *HEIMDALL, "up", "--port", str(free_port()), "--api-port", str(api_port)]
     log = tmp_path / "up.log"
     process = start(command, home, log=log)
-    wait_for(lambda: "Sensor and schedule are on" in log.read_text(), "up to be ready", timeout_s=90)
+    wait_for(lambda: "Sensor and schedule are on" in log.read_text(), "up to be ready", timeout_s=150)
     # the printed address holds the token, and no log of the server does
     token = (home / "admin.token").read_text().strip()
     assert f"/login#token={token}\n" in log.read_text()
@@ -110,17 +123,46 @@ def test_up_measures_what_comes_in_stops_without_a_trace_and_goes_on_when_starte
     assert token not in (home / "logs" / "api.log").read_text()
     assert heimdall(home, "ingest", str(recording(tmp_path, 1)))[0]["is_new"]
     wait_for_features(home, 1)
+    call_what_old_scripts_call(Client(f"http://127.0.0.1:{api_port}", token), home, tmp_path)
     process.send_signal(signal.SIGINT)
     assert process.wait(60) == 0
     wait_for(lambda: not left_behind(home), "all to end", timeout_s=10)
 
     assert heimdall(home, "ingest", str(recording(tmp_path, 2)))[0]["is_new"]
-    assert heimdall(home, "stats")["recordings_pending"] == 1
+    figures = heimdall(home, "stats")
+    assert figures["recordings_pending"] == 1
     process = start(command, home, log=log)
-    wait_for_features(home, 2, timeout_s=90)
+    wait_for_features(home, figures["recordings_with_features"] + 1, timeout_s=90)
     process.send_signal(signal.SIGTERM)
     assert process.wait(60) == 0
     wait_for(lambda: not left_behind(home), "all to end", timeout_s=10)
+
+
+def call_what_old_scripts_call(api: Client, home: Path, folder: Path) -> None:
+    """Trigger, look at the figures, trigger everything and stop that: keys as the Celery job's, counts that add up.
+
+    The recordings that are asked for wait meanwhile, so that the sensor is no faster than the calls.
+    """
+    assert api.post(f"{PREFIX}/pause").document["paused"]
+    heimdall(home, "ingest", str(recording(folder, 4)), str(recording(folder, 5)))
+    batch = api.post(f"{PREFIX}/batch-extract", {"batch_size": 10, "max_batches": 2})
+    everything = api.post(f"{PREFIX}/backfill-all")
+    for answer in (batch, everything):
+        assert (answer.status, set(answer.document)) == (200, {"task_id", "message", "status"})
+    figures = api.get(f"{PREFIX}/stats").document
+    assert set(CELERY_FIGURES) <= set(figures)
+    assert figures["recordings_without_features"] == 2
+    stopped = api.ask("DELETE", f"{PREFIX}/tasks/{everything.document['task_id']}")
+    assert stopped.document["state"] == "cancelled"
+    assert api.post(f"{PREFIX}/resume").document["changed"]
+
+    def task() -> dict[str, Any]:
+        found: dict[str, Any] = api.get(f"{PREFIX}/tasks/{batch.document['task_id']}").document
+        return found
+
+    wait_for(lambda: task()["state"] == "done", "the task to end", timeout_s=FEATURES_WITHIN_S)
+    end = task()
+    assert end["done"] + end["failed"] == end["total_found"] == 2
 
 
 def test_up_names_a_taken_port_and_exits_with_2(home: Path) -> None:
