@@ -37,10 +37,13 @@ hypothesis_settings.load_profile("heimdall")
 SLOWEST_FIRST = (
     "test_requests_pipeline",
     "test_pipeline",
-    "test_recovery",
-    "test_rehearsal",
     "test_running",
+    "test_fleet",
+    "test_rehearsal",
+    "test_recovery",
+    "test_embedded",
     "test_demo",
+    "test_backfill",
 )
 """Files that wait for real daemons: begun first, so that no worker is left alone with one at the end."""
 

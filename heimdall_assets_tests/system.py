@@ -55,7 +55,7 @@ class System:
             return not figures["recordings_pending"] and not figures["recordings_running"]
 
         wait_for(is_done, "all sessions to be worked on", timeout_s=timeout_s)
-        wait_for(lambda: not self.api.open_runs(), "all runs to end")
+        wait_for(lambda: not self.api.open_runs(), "all runs to end", timeout_s=timeout_s)
 
     def stored(self) -> dict[UUID, int]:
         """How often features of each session were stored."""
