@@ -192,7 +192,10 @@ def test_dagster_dev_works_with_no_variable_but_the_homes(home: Path, tmp_path: 
     port = free_port()
     workspace = str(embedded.project_file("workspace.yaml"))
     command = [sys.executable, "-m", "dagster", "dev", "-w", workspace, "-p", str(port)]
+    # Dagster stops what it started by SIGINT: where that was inherited as ignored, it would wait for them for ever.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = start(command, home, log=tmp_path / "dev.log", DAGSTER_HOME=str(dagster_home))
+    signal.signal(signal.SIGINT, before)
     wait_for(DagsterAPI(f"http://127.0.0.1:{port}").is_up, "the webserver", timeout_s=90)
     assert heimdall(home, "ingest", str(recording(tmp_path, 3)))[0]["is_new"]
     wait_for_features(home, 1)
