@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import sysconfig
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,8 @@ def test_every_variable_of_ours_is_a_setting(services: dict[str, dict[str, Any]]
 def test_every_command_of_ours_exists(services: dict[str, dict[str, Any]]) -> None:
     commands = [service["command"] for service in services.values() if service["image"] == "heimdall-assets"]
     assert {command[0] for command in commands} == {"heimdall", "dagster-webserver", "dagster-daemon", "python"}
-    assert all(shutil.which(command[0]) for command in commands)
+    installed = sysconfig.get_path("scripts")  # of this environment, which need not be on the PATH
+    assert all(shutil.which(command[0], path=installed) for command in commands)
     words = {command[1] for command in commands if command[0] == "heimdall"}
     assert words <= set(get_command(app).commands)  # type: ignore[attr-defined]  # a group
 
