@@ -168,7 +168,12 @@ def start_daemon(processes: Processes) -> None:
 def start_workers(processes: Processes, count: int) -> None:
     """Start so many workers, which take runs from the broker of the processes' environment."""
     for number in range(1, count + 1):
-        processes.start(f"worker-{number}", [sys.executable, "-m", "heimdall_assets.cli", "worker"])
+        start_worker(processes, f"worker-{number}")
+
+
+def start_worker(processes: Processes, name: str) -> None:
+    """Start one worker, or one in the place of another that has ended."""
+    processes.start(name, [sys.executable, "-m", "heimdall_assets.cli", "worker"])
 
 
 def start_webserver(processes: Processes, *, host: str, port: int) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from heimdall_assets.db.locks import session_lock
-from heimdall_assets.defs.fleet.cancellation import NOTICED
+from heimdall_assets.defs.cancellation import NOTICED
 from heimdall_assets_tests.brokers import is_installed
 from heimdall_assets_tests.conftest import drop_database, make_database, settings_for
 from heimdall_assets_tests.dagster_api import wait_for

@@ -3,19 +3,53 @@
 dagster.yaml names this class, since a YAML file cannot choose.
 """
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
 from dagster import DefaultRunLauncher
-from dagster._core.launcher import RunLauncher
+from dagster._core.launcher import LaunchRunContext, RunLauncher
 from dagster._serdes import ConfigurableClassData
 
+from heimdall_assets.defs.forks import PROCESS_TAG, RunForks
 from heimdall_assets.errors import SettingError
 from heimdall_assets.settings import Settings, current_settings
 
+logger = logging.getLogger(__name__)
+
 
 class HeimdallRunLauncher(DefaultRunLauncher):
-    """A process a run on this machine; where HEIMDALL_CELERY_BROKER_URL is set, another class takes its place."""
+    """A process a run on this machine; where HEIMDALL_CELERY_BROKER_URL is set, another class takes its place.
+
+    Runs of our own definitions are forked (see ``forks.py``). Others start as Dagster's default launcher starts them,
+    from their code server, which takes seconds; so do ours where there is nothing to fork from, and after the code on
+    the disk has changed, until the daemon is started again.
+    """
+
+    def __init__(self, inst_data: ConfigurableClassData | None = None) -> None:
+        super().__init__(inst_data)
+        self._forks = RunForks()
+
+    def launch_run(self, context: LaunchRunContext) -> None:
+        """Start a run's process."""
+        run = context.dagster_run
+        if self._forks.can_carry_out(run):
+            try:
+                self._forks.start(self._instance, run.run_id)
+            except (OSError, EOFError) as error:
+                logger.warning("run %s cannot be forked (%s): its code server starts it", run.run_id, error)
+            else:
+                self._run_ids.add(run.run_id)
+                return
+        super().launch_run(context)
+
+    def terminate(self, run_id: str) -> bool:
+        """Have a run stopped: a forked one looks at its status every second."""
+        run = self._instance.get_run_by_id(run_id)
+        if run is None or run.is_finished or PROCESS_TAG not in run.tags:
+            return bool(super().terminate(run_id))  # type: ignore[no-untyped-call]
+        self._instance.report_run_canceling(run)
+        return True
 
     @classmethod
     def from_config_value(  # type: ignore[override]  # which of the two launchers is the question

@@ -15,6 +15,7 @@ from sqlalchemy.engine import Connection
 from heimdall_assets.db.locks import live_runs
 from heimdall_assets.db.states import database_time
 from heimdall_assets.defs.events import FEATURES_KEY
+from heimdall_assets.defs.forks import PROCESS_TAG, LocalProcess
 
 logger = logging.getLogger(__name__)
 
@@ -23,8 +24,8 @@ START_GRACE = timedelta(seconds=180)
 start_timeout_seconds in dagster.yaml, for instances that have no monitoring of their own."""
 
 ORPHAN_GRACE = timedelta(seconds=45)
-"""The same for a run whose code server is gone. Should its process come all the same, as the child of a killed server
-may on a very busy machine, Dagster lets it do nothing."""
+"""The same for a run whose process or code server is gone. Should one come all the same, as the child of a killed
+server may on a very busy machine, Dagster lets it do nothing."""
 
 CODE_SERVER_TIMEOUT_S = 3
 """How long a code server may take to answer the door."""
@@ -50,9 +51,9 @@ def fail_dead_runs(
     whole machine ends them all. The database sees each of these, since the lock goes with the connection. Two looks,
     since a run takes its lock a moment after it has started.
 
-    Of a run that was killed before it had a lock the code server tells that was to start it: where that is gone too,
-    the run is failed after ``ORPHAN_GRACE``. Else only the time does: it is failed after ``START_GRACE``, whether or
-    not Dagster's own monitoring is on.
+    Of a run that was killed before it had a lock its tags name the process, or the code server that was to start one:
+    where that is gone, the run is failed after ``ORPHAN_GRACE``. Else only time tells: it is failed after
+    ``START_GRACE``, whether or not Dagster's own monitoring is on.
 
     Parameters
     ----------
@@ -102,7 +103,9 @@ def _fail_those_that_never_came(instance: DagsterInstance, connection: Connectio
 
 
 def _is_orphan(run: DagsterRun) -> bool:
-    """True if the code server that was to start a run is gone; False where none is named, as by another launcher."""
+    """True if the run's process is gone, or the code server that was to start it; False where neither is named."""
+    if PROCESS_TAG in run.tags:
+        return LocalProcess.from_tag(run.tags[PROCESS_TAG]).is_gone
     try:
         server = json.loads(run.tags[GRPC_INFO_TAG])
         address = (server["host"], server["port"]) if "port" in server else server["socket"]

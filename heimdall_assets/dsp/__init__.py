@@ -8,6 +8,7 @@
 from heimdall_assets.dsp.analysis import Figures, analyze, extract_features
 from heimdall_assets.dsp.features import FEATURES, Feature
 from heimdall_assets.dsp.geometry import gdop
+from heimdall_assets.dsp.passes import load_kernels
 from heimdall_assets.dsp.references import REFERENCES
 from heimdall_assets.dsp.session import summarize
 from heimdall_assets.dsp.view import SpectrumView, spectrum_view
@@ -21,6 +22,7 @@ __all__ = [
     "analyze",
     "extract_features",
     "gdop",
+    "load_kernels",
     "spectrum_view",
     "summarize",
 ]

@@ -62,6 +62,11 @@ def current() -> Passes:
     return _chosen.get() or compiled() or PLAIN
 
 
+def load_kernels() -> str:
+    """Load now what the first chunk would load, as before a fork; returns the implementation's name."""
+    return current().name
+
+
 @lru_cache(maxsize=1)
 def compiled() -> Passes | None:
     """Load the compiled implementation.

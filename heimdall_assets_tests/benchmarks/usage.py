@@ -52,11 +52,11 @@ class Workers:
     def look(self, daemon_pid: int) -> None:
         """See which run processes there are below the daemon, and how much each had at most so far.
 
-        The code server spawns a process a run.
+        Runs are forked from a process that is the daemon's child.
         """
         for process in psutil.Process(daemon_pid).children(recursive=True):
             try:
-                if any("multiprocessing.spawn" in argument for argument in process.cmdline()):
+                if process.ppid() != daemon_pid and any("forkserver" in argument for argument in process.cmdline()):
                     peak_mb = memory_mb(process.pid, "VmHWM")
                     self.peaks_mb[process.pid] = max(self.peaks_mb.get(process.pid, 0.0), peak_mb)
             except (psutil.Error, OSError):  # it has ended meanwhile

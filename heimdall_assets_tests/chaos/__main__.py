@@ -1,9 +1,10 @@
 """Does it survive a bad week: ``python -m heimdall_assets_tests.chaos [--minutes 5] [--seed N] [--json]``.
 
-A PostgreSQL, a webserver and a daemon of its own, in a temporary home. Sessions arrive all the time, whole and broken
-ones, while a seeded plan kills processes, breaks the database, damages files and asks for the same work twice. Then
-everything is left alone until it has come to rest, and the database says whether anything was lost, computed twice,
-or is shown as what it is not. Exits 1 if anything is.
+A PostgreSQL, a webserver and a daemon of its own, in a temporary home; with ``--launcher celery`` also a Redis and two
+workers, which carry out the runs. Sessions arrive all the time, whole and broken ones, while a seeded plan kills
+processes, breaks the database, damages files and asks for the same work twice. Then everything is left alone until it
+has come to rest, and the database says whether anything was lost, computed twice, or is shown as what it is not. Exits
+1 if anything is.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,7 +31,9 @@ from heimdall_assets import embedded
 from heimdall_assets.db import heartbeats
 from heimdall_assets.db.engine import autocommit, open_engine, transaction
 from heimdall_assets.db.urls import heimdall_url
+from heimdall_assets.processes import start_worker
 from heimdall_assets.settings import load_settings
+from heimdall_assets_tests.brokers import broker
 from heimdall_assets_tests.chaos import checks
 from heimdall_assets_tests.chaos.arrivals import Arrivals
 from heimdall_assets_tests.chaos.faults import Faults
@@ -50,7 +53,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("heimdall_assets_tests.chaos")
 
-PATIENCE_MINUTES = 3.0
+PATIENCE_MINUTES = 5.0
+"""More than the 180 s after which a run is given up of whose process nothing is known."""
+LAUNCHERS = ("default", "celery")
+WORKERS = 2
 MOST_EXAMPLES = 10
 ENVIRONMENT = {
     "HEIMDALL_BATCH_SIZE": "15",  # many runs, so that many are hit
@@ -74,6 +80,7 @@ class Report:
     wrong_state: int
     seed: int
     minutes: float
+    launcher: str
     seconds: float
     drained_in_seconds: float | None
     faults: dict[str, int]
@@ -88,14 +95,24 @@ class Report:
 
 
 @contextmanager
-def own_system(folder: Path) -> Iterator[tuple[System, Targets, Markers]]:
+def own_system(folder: Path, launcher: str) -> Iterator[tuple[System, Targets, Markers]]:
     """Everything in a home of its own, whose PostgreSQL the system knows by its URL, as it would a server's."""
+    with ExitStack() as stack:
+        broker_url = stack.enter_context(broker("redis", folder / "broker")) if launcher == "celery" else None
+        yield stack.enter_context(_own_system(folder, broker_url))
+
+
+@contextmanager
+def _own_system(folder: Path, broker_url: str | None) -> Iterator[tuple[System, Targets, Markers]]:
     markers = Markers(folder / "markers")
     write_hook(folder / "hook")
     home = load_settings(home=folder / "home", database_url=None)
     source_tree = Path(embedded.__file__).parents[1]
     paths = [str(folder / "hook"), str(source_tree), *filter(None, [os.environ.get("PYTHONPATH")])]
     variables = {**ENVIRONMENT, "PYTHONPATH": os.pathsep.join(paths), FOLDER_VARIABLE: str(markers.folder)}
+    if broker_url is not None:
+        variables["HEIMDALL_CELERY_BROKER_URL"] = broker_url
+    workers = [] if broker_url is None else [f"worker-{number}" for number in range(1, WORKERS + 1)]
     with embedded.database(home):
         _without_fsync(home)
         root = folder / "iq"
@@ -103,7 +120,9 @@ def own_system(folder: Path) -> Iterator[tuple[System, Targets, Markers]]:
         url = heimdall_url(home).render_as_string(hide_password=False)
         settings = load_settings(home=folder / "home", database_url=url, iq_root=str(root))
         with running_system(settings, folder, **variables) as system:
-            targets = Targets(system.processes, home, markers.folder, folder / "logs")
+            for name in workers:
+                start_worker(system.processes, name)
+            targets = Targets(system.processes, home, markers.folder, folder / "logs", workers)
             try:
                 wait_for(lambda: _has_planned(system), "the daemon's first tick", timeout_s=180)
                 yield system, targets, markers
@@ -125,10 +144,17 @@ def _has_planned(system: System) -> bool:
         return heartbeats.last_beat(connection, heartbeats.PLANNER) is not None
 
 
-def chaos(folder: Path, *, minutes: float, seed: int, patience_minutes: float = PATIENCE_MINUTES) -> Report:
+def chaos(
+    folder: Path,
+    *,
+    minutes: float,
+    seed: int,
+    patience_minutes: float = PATIENCE_MINUTES,
+    launcher: str = LAUNCHERS[0],
+) -> Report:
     """Break everything for some minutes, leave it alone until it rests, and look."""
     started = time.monotonic()
-    with own_system(folder) as (system, targets, markers):
+    with own_system(folder, launcher) as (system, targets, markers):
         logger.info("everything runs after %.0f s; seed %d, folder %s", time.monotonic() - started, seed, folder)
         arrivals = Arrivals(system.factory, seed, minutes * MINUTE_S)
         faults = Faults(system, arrivals, targets, markers)
@@ -153,6 +179,7 @@ def chaos(folder: Path, *, minutes: float, seed: int, patience_minutes: float = 
             wrong_state=counts[checks.WRONG],
             seed=seed,
             minutes=minutes,
+            launcher=launcher,
             seconds=round(time.monotonic() - started, 1),
             drained_in_seconds=None if remaining else round(drained_s, 1),
             faults=dict(sorted(faults.done.items())),
@@ -210,6 +237,9 @@ def main() -> None:
         help="how long afterwards nothing may happen before everything has come to rest",
     )
     parser.add_argument("--seed", type=int, help="decides what is broken when; one at random unless given")
+    parser.add_argument(
+        "--launcher", choices=LAUNCHERS, default=LAUNCHERS[0], help="who carries out runs: processes, Celery workers"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep logs here, for whoever looks for the cause")
     arguments = parser.parse_args()
@@ -225,7 +255,13 @@ def main() -> None:
         folder = Path(name)
         folder.chmod(0o711)
         try:
-            report = chaos(folder, minutes=arguments.minutes, seed=seed, patience_minutes=arguments.patience_minutes)
+            report = chaos(
+                folder,
+                minutes=arguments.minutes,
+                seed=seed,
+                patience_minutes=arguments.patience_minutes,
+                launcher=arguments.launcher,
+            )
         finally:
             if arguments.keep is not None:
                 shutil.copytree(folder / "logs", arguments.keep, dirs_exist_ok=True)

@@ -116,8 +116,8 @@ class Faults:
     def _kill_run(self, fault: Fault) -> bool:
         return self._kill_one_of(self.targets.runs(), fault)
 
-    def _kill_code_server(self, fault: Fault) -> bool:
-        return self._kill_one_of(self.targets.code_servers(), fault)
+    def _kill_starter(self, fault: Fault) -> bool:
+        return self._kill_one_of(self.targets.starters(), fault)
 
     def _kill_one_of(self, found: list[psutil.Process], fault: Fault) -> bool:
         return bool(found) and self.targets.kill(found[int(fault.choice * len(found))])
@@ -210,7 +210,7 @@ class Faults:
     _actions: ClassVar[Mapping[Kind, Callable[[Faults, Fault], bool]]] = {
         Kind.KILL_RUN: _kill_run,
         Kind.KILL_AT_POINT: _kill_at_point,
-        Kind.KILL_CODE_SERVER: _kill_code_server,
+        Kind.KILL_STARTER: _kill_starter,
         Kind.KILL_DAEMON: _kill_daemon,
         Kind.KILL_ALL: _kill_daemon,
         Kind.POWER_CUT: _restart_postgres,

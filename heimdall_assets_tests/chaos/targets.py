@@ -12,11 +12,12 @@ import psutil
 
 from heimdall_assets import embedded
 from heimdall_assets.errors import DatabaseUnavailable
-from heimdall_assets.processes import start_daemon
+from heimdall_assets.processes import start_daemon, start_worker
 from heimdall_assets_tests.chaos.points import FOLDER_VARIABLE
 
 if TYPE_CHECKING:
     import signal
+    from collections.abc import Sequence
     from pathlib import Path
 
     from heimdall_assets.processes import Processes
@@ -24,12 +25,15 @@ if TYPE_CHECKING:
 
 DAEMON = "dagster._daemon"
 WEBSERVER = "dagster_webserver"
-CODE_SERVER = "grpc"
-RUN = "multiprocessing.spawn"
-"""What command lines hold; a run is a child that a code server spawns."""
+CODE_SERVER = "dagster api grpc"
+SPAWNED = "multiprocessing.spawn"
+FORKED = "multiprocessing.forkserver"
+WORKER = "heimdall_assets.cli worker"
+"""What command lines hold. A forked process has that of the process that it was forked from."""
 
 STOP_TIMEOUT_S = 30.0
 START_TIMEOUT_S = 90.0
+KILL_TIMEOUT_S = 5.0
 
 
 @dataclass
@@ -46,24 +50,29 @@ class Targets:
         The markers' folder: every process of the system has it in its environment.
     log_folder : Path
         Of the processes.
+    workers : sequence of str
+        Names of the Celery workers, if there are any.
     """
 
     processes: Processes
     settings: Settings
     folder: Path
     log_folder: Path
+    workers: Sequence[str] = ()
     kills: int = 0
     restarts: int = 0
     deaths: list[str] = field(default_factory=list)
 
     def runs(self) -> list[psutil.Process]:
-        """Run workers."""
-        return [process for process in self._mine() if RUN in _command(process)]
+        """Processes that carry out runs: spawned, forked, or of a Celery worker's pool."""
+        return [process for process in self._mine() if _is_run(process)]
 
-    def code_servers(self) -> list[psutil.Process]:
-        """Code servers of daemons, and such whose daemon was killed; not the webserver's."""
-        found = [process for process in self._mine() if CODE_SERVER in _command(process).split()]
-        return [process for process in found if not any(WEBSERVER in _command(each) for each in _parents(process))]
+    def starters(self) -> list[psutil.Process]:
+        """What runs are started from, also that whose daemon was killed: code servers, what forks, Celery workers.
+
+        The webserver's code server starts none.
+        """
+        return [process for process in self._mine() if _is_starter(process)]
 
     def kill(self, process: psutil.Process) -> bool:
         """SIGKILL one process; False where it has ended before."""
@@ -72,16 +81,21 @@ class Targets:
         except psutil.NoSuchProcess:
             return False
         self.kills += 1
+        psutil.wait_procs([process], timeout=KILL_TIMEOUT_S)
+        self._replace_workers()
         return True
 
     def kill_daemon(self, *, with_all: bool) -> None:
         """SIGKILL the daemon, with all that it and others before it started, or alone; start another."""
-        victims = [*self.runs(), *self.code_servers()] if with_all else []
+        victims = [*self.runs(), *self.starters()] if with_all else []
         self.kills += 1
-        for process in [*self.daemons(), *victims]:
+        killed = [*self.daemons(), *victims]
+        for process in killed:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
+        psutil.wait_procs(killed, timeout=KILL_TIMEOUT_S)
         self.start_daemon()
+        self._replace_workers()
 
     def daemons(self) -> list[psutil.Process]:
         """The daemon, and a second one if there is one."""
@@ -92,9 +106,16 @@ class Targets:
         self.restarts += 1
         start_daemon(self.processes)
 
+    def _replace_workers(self) -> None:
+        """Start again the workers that were killed."""
+        for name in self.workers:
+            if not self.processes.is_running(name):
+                self.restarts += 1
+                start_worker(self.processes, name)
+
     def note_deaths(self) -> None:
         """Start again what ended by itself, which nothing should; it is reported at the end."""
-        for name in ("daemon", "webserver"):
+        for name in ("daemon", "webserver", *self.workers):
             if not self.processes.is_running(name):
                 self.deaths.append(name)
                 self.processes.check()
@@ -134,6 +155,28 @@ class Targets:
                 if process.pid != os.getpid() and process.environ().get(FOLDER_VARIABLE) == str(self.folder):
                     found.append(process)
         return found
+
+
+def _is_run(process: psutil.Process) -> bool:
+    command = _command(process)
+    if SPAWNED in command:
+        return True
+    if FORKED in command:
+        return DAEMON not in _parent_command(process)
+    return WORKER in command and WORKER in _parent_command(process)
+
+
+def _is_starter(process: psutil.Process) -> bool:
+    command = _command(process)
+    if CODE_SERVER in command:
+        return not any(WEBSERVER in _command(each) for each in _parents(process))
+    if FORKED in command:
+        return DAEMON in _parent_command(process)
+    return WORKER in command and WORKER not in _parent_command(process)
+
+
+def _parent_command(process: psutil.Process) -> str:
+    return next((_command(parent) for parent in _parents(process)), "")
 
 
 def _command(process: psutil.Process) -> str:

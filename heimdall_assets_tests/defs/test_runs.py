@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import tempfile
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -13,6 +15,7 @@ from dagster import AssetKey, DagsterRunStatus
 
 from heimdall_assets.db.engine import transaction
 from heimdall_assets.db.locks import run_lock
+from heimdall_assets.defs.forks import PROCESS_TAG, LocalProcess
 from heimdall_assets.defs.runs import fail_dead_runs, has_open_runs
 
 if TYPE_CHECKING:
@@ -77,10 +80,13 @@ def test_a_run_that_never_came_to_take_its_lock_is_failed_after_a_grace(
     assert dagster.status_of(others) == status
 
 
-def test_a_run_that_is_on_its_way_from_a_code_server_that_is_gone_is_failed_sooner(
+def test_a_run_that_is_on_its_way_whose_process_or_code_server_is_gone_is_failed_sooner(
     dagster: Dagster, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("heimdall_assets.defs.runs.ORPHAN_GRACE", timedelta(seconds=0))
+
+    us = LocalProcess.of(os.getpid())
+    ended = replace(us, started_s=us.started_s - 3600)
 
     def start(**server: object) -> DagsterRun:
         return dagster.add_run(DagsterRunStatus.STARTING, tags={".dagster/grpc_info": json.dumps(server)})
@@ -97,11 +103,16 @@ def test_a_run_that_is_on_its_way_from_a_code_server_that_is_gone_is_failed_soon
             port = closed.getsockname()[1]
         closed_port = start(host="127.0.0.1", port=port)
         elsewhere = dagster.add_run(DagsterRunStatus.STARTING)
+        dead, forked = (
+            dagster.add_run(DagsterRunStatus.STARTING, tags={PROCESS_TAG: process.to_tag()}) for process in (ended, us)
+        )
         look(dagster, engine)
     assert dagster.status_of(alive) == DagsterRunStatus.STARTING
     assert dagster.status_of(gone) == DagsterRunStatus.FAILURE
     assert dagster.status_of(closed_port) == DagsterRunStatus.FAILURE
     assert dagster.status_of(elsewhere) == DagsterRunStatus.STARTING
+    assert dagster.status_of(dead) == DagsterRunStatus.FAILURE
+    assert dagster.status_of(forked) == DagsterRunStatus.STARTING
 
 
 def test_a_dead_run_that_the_ui_launched_is_found_as_well_and_runs_of_other_assets_are_not(

@@ -11,7 +11,7 @@ from dagster._cli.api import _execute_run_command_body
 from heimdall_assets.db.engine import open_engine
 from heimdall_assets.db.locks import run_claim
 from heimdall_assets.db.urls import heimdall_url
-from heimdall_assets.defs.fleet.cancellation import stoppable
+from heimdall_assets.defs.cancellation import stoppable
 from heimdall_assets.settings import current_settings
 
 logger = logging.getLogger(__name__)

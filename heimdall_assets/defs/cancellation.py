@@ -13,7 +13,7 @@ from heimdall_assets.db.engine import translated
 from heimdall_assets.errors import DatabaseError
 
 POLL_S = 1.0
-NOTICED = "The worker has seen that this run is to end: it finishes the sessions that it has begun."
+NOTICED = "The process of this run has seen that it is to end: it finishes the sessions that it has begun."
 
 
 @contextmanager
@@ -21,7 +21,7 @@ def stoppable(instance: DagsterInstance, run_id: str) -> Iterator[None]:
     """Interrupt the block when the run's status says that it is to stop, or that it was given up.
 
     Dagster turns the interrupt into a cancelled run. The status is asked for in PostgreSQL, where the UI writes it: no
-    message to the worker can be lost. Whatever happens to signals inside, they mean what they meant before afterwards.
+    message to the process can be lost. Whatever happens to signals inside, they mean what they meant before afterwards.
     """
     ended = threading.Event()
 

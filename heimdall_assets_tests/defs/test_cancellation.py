@@ -10,8 +10,8 @@ import pytest
 from dagster import DagsterExecutionInterruptedError, DagsterRunStatus
 from dagster._utils.interrupts import raise_interrupts_as
 
-from heimdall_assets.defs.fleet import cancellation
-from heimdall_assets.defs.fleet.cancellation import stoppable
+from heimdall_assets.defs import cancellation
+from heimdall_assets.defs.cancellation import stoppable
 
 if TYPE_CHECKING:
     from heimdall_assets_tests.defs.conftest import Dagster
