@@ -7,6 +7,7 @@ Nothing here may open a connection or start a thread: neither survives a fork.
 import heimdall_assets.defs.coordinator
 import heimdall_assets.defs.launcher
 import heimdall_assets.defs.storage  # noqa: F401
-from heimdall_assets.dsp import load_kernels
+from heimdall_assets.dsp import keep_freed_memory, load_kernels
 
 load_kernels()
+keep_freed_memory()

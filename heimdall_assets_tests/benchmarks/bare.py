@@ -13,6 +13,7 @@ from heimdall_assets.db.engine import open_engine, transaction
 from heimdall_assets.db.features import replace_features
 from heimdall_assets.db.sessions import load_session
 from heimdall_assets.db.urls import heimdall_url
+from heimdall_assets.dsp import keep_freed_memory
 from heimdall_assets.extraction import compute_session
 from heimdall_assets.settings import current_settings
 
@@ -58,7 +59,7 @@ def pool_seconds(session_ids: Sequence[UUID]) -> tuple[float, float]:
     """
     workers = os.cpu_count() or 1
     keys = [str(key) for key in session_ids]
-    with get_context("spawn").Pool(workers) as pool:
+    with get_context("spawn").Pool(workers, keep_freed_memory) as pool:
         pool.map(measure_and_insert, keys[:workers], chunksize=1)
         started = time.perf_counter()
         processor_s = sum(pool.imap_unordered(measure_and_insert, keys[workers:], chunksize=1))

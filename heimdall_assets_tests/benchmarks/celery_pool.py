@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING
 
 import redis
 from celery import Celery, group
+from celery.signals import worker_process_init
 from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 
+from heimdall_assets.dsp import keep_freed_memory
 from heimdall_assets_tests.benchmarks import bare
 from heimdall_assets_tests.dagster_api import wait_for
 from heimdall_assets_tests.system import free_port
@@ -36,6 +38,12 @@ app.conf.update(worker_prefetch_multiplier=1, task_acks_late=True, broker_connec
 
 
 measure = app.task(bare.measure_and_insert, name="measure")
+
+
+@worker_process_init.connect  # type: ignore[untyped-decorator]
+def _prepare(**_: object) -> None:
+    """As in the other processes that are compared."""
+    keep_freed_memory()
 
 
 def is_possible() -> bool:

@@ -16,7 +16,7 @@ from heimdall_assets.db.engine import translated
 from heimdall_assets.defs.fleet.app import EXECUTE_RUN, fleet_app, queue_name
 from heimdall_assets.defs.fleet.execution import execute
 from heimdall_assets.defs.fleet.release import Code, this_code
-from heimdall_assets.dsp import load_kernels
+from heimdall_assets.dsp import keep_freed_memory, load_kernels
 from heimdall_assets.errors import DatabaseError, OutdatedWorker
 from heimdall_assets.settings import Settings
 
@@ -71,6 +71,7 @@ def serve(
     this_code()
     definitions.get_repository_def()
     load_kernels()
+    keep_freed_memory()
     worker = app.Worker(
         hostname=f"{name or f'heimdall-{os.getpid()}'}@{socket.gethostname()}",
         queues=[queue_name(queue) for queue in queues],
