@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from heimdall_assets.diagnosis.broker import broker_findings
 from heimdall_assets.diagnosis.database import dagster_finding, database_findings
 from heimdall_assets.diagnosis.machine import (
     disk_finding,
@@ -33,6 +34,7 @@ def diagnose(settings: Settings) -> list[Finding]:
         *([server_finding(settings)] if settings.is_embedded else []),
         *database_findings(settings),
         dagster_finding(settings),
+        *broker_findings(settings),
         processes_finding(settings, changed_at()),
         *root_findings(settings),
     ]
