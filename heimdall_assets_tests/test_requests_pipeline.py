@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import subprocess
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from heimdall_assets.db.locks import session_lock
 from heimdall_assets_tests.benchmarks.ui_backfills import add_sessions, follow, launch
 from heimdall_assets_tests.cli.test_running import HEIMDALL
 from heimdall_assets_tests.conftest import drop_database, make_database, settings_for
@@ -120,7 +122,6 @@ def test_two_identical_requests_over_300_sessions_survive_a_killed_daemon_and_do
 def test_a_request_cancelled_half_way_plans_no_more_lets_runs_end_and_its_counts_add_up(system: System) -> None:
     keys = system.factory.add_many(500)
     system.set_states(keys, "quarantined", "not_found")
-    waiting = start(system, "backfill", "--retry-failed", "--reason", "not_found", "--wait")
 
     def attempted() -> int:
         return int(
@@ -129,9 +130,14 @@ def test_a_request_cancelled_half_way_plans_no_more_lets_runs_end_and_its_counts
             )
         )
 
-    # of five batches two run at a time
-    wait_for(lambda: attempted() > 0, "the work to begin", timeout_s=PATIENCE_S, poll_s=0.1)
-    cancelled = run(system, "requests", "cancel", request_ids(system)[0])
+    # Of five batches two run at a time: they must not be faster than the command and the tick that carries it out.
+    with ExitStack() as held:
+        for key in keys[50::100]:
+            held.enter_context(session_lock(system.factory.engine, key, timeout_seconds=60))
+        waiting = start(system, "backfill", "--retry-failed", "--reason", "not_found", "--wait")
+        wait_for(lambda: attempted() > 0, "the work to begin", timeout_s=PATIENCE_S, poll_s=0.1)
+        cancelled = run(system, "requests", "cancel", request_ids(system)[0])
+        wait_for(lambda: not system.api.runs(statuses=["QUEUED"]), "the next tick", timeout_s=PATIENCE_S)
     assert cancelled["status"] in {"cancelling", "cancelled"}
     assert cancelled["done"] + cancelled["failed"] + cancelled["cancelled"] + cancelled["remaining"] == 500
     code, document = end(waiting)
