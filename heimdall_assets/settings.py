@@ -161,10 +161,11 @@ class Settings(BaseSettings):
         description="Sessions with stale features that the schedule asks for, behind everything else; 0: none",
     )
     workers: int = Field(
-        default_factory=lambda: max(1, min(8, os.cpu_count() or 1)),
+        default_factory=lambda: max(1, min(8, (os.cpu_count() or 1) // 2)),
         ge=1,
         le=64,
-        description="Sessions that one run works on at the same time; unset: one a core, at most 8",
+        description="Sessions that one run works on at the same time; unset: one for two cores, at most 8, since two "
+        "runs of a backlog are at work at a time",
     )
     chunk_ms: float = Field(default=200.0, gt=0, le=60_000, description="Duration of a chunk in ms")
     num_chunks: int = Field(default=5, ge=1, le=10_000, description="Chunks measured from a recording's start")
@@ -358,7 +359,7 @@ def settings_table() -> list[tuple[str, str, str]]:
         if info.default_factory is not None:
             default = {
                 "home": "the platform's data folder; root: /var/lib/heimdall",
-                "workers": "cores, at most 8",
+                "workers": "half the cores, at most 8",
             }[name]
         elif info.default in (None, ()):
             default = "unset"

@@ -156,7 +156,7 @@ def test_the_table_has_a_row_with_a_default_and_a_meaning_for_every_setting_in_o
     assert defaults["HEIMDALL_BATCH_SIZE"] == "50"
     assert defaults["HEIMDALL_DEFAULT_SAMPLE_RATE_HZ"] == "200000"
     assert defaults["HEIMDALL_DATABASE_URL"] == "unset"
-    assert defaults["HEIMDALL_WORKERS"] == "cores, at most 8"  # the same on every machine that prints it
+    assert defaults["HEIMDALL_WORKERS"] == "half the cores, at most 8"  # the same on every machine that prints it
 
 
 def test_with_a_database_of_ones_own_recordings_are_in_the_object_store(monkeypatch: pytest.MonkeyPatch) -> None:
