@@ -3,35 +3,32 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from heimdall_assets_tests.cli.test_running import HEIMDALL, environment_with, heimdall, left_behind, recording
-from heimdall_assets_tests.conftest import environment_of
+from heimdall_assets.cli.app import main
+from heimdall_assets_tests.cli.test_running import heimdall, left_behind, recording
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from heimdall_assets.settings import Settings
     from heimdall_assets_tests.factory import SessionFactory
 
 
 @pytest.fixture
-def run(settings: Settings, tmp_path: Path) -> Any:
-    """Runs a command on the test's database; (exit code, standard output, standard error)."""
+def run(environment: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
+    """Runs a command on the test's database; (exit code, standard output, standard error).
+
+    In this process, through the script's entry point: to import everything anew takes two seconds a command.
+    """
 
     def run_command(*arguments: str) -> tuple[int, str, str]:
-        done = subprocess.run(
-            [*HEIMDALL, *arguments],
-            env=environment_with(tmp_path, **environment_of(settings, tmp_path)),
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        return done.returncode, done.stdout, done.stderr
+        monkeypatch.setattr("sys.argv", ["heimdall", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        output, errors = capsys.readouterr()
+        return int(ended.value.code or 0), output, errors
 
     return run_command
 
