@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from obstore.store import S3Store
     from sqlalchemy.engine import URL, Engine
 
 TEMPLATE = "template_heimdall"
@@ -104,6 +105,20 @@ def object_store(s3_server: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> Ite
     forget_buckets()
     yield s3_server
     forget_buckets()
+
+
+@pytest.fixture
+def bucket(object_store: ObjectStore) -> str:
+    """Name of a bucket of the test's own."""
+    name = f"iq-{uuid.uuid4().hex[:12]}"
+    object_store.make_bucket(name)
+    return name
+
+
+@pytest.fixture
+def client(object_store: ObjectStore, bucket: str) -> S3Store:
+    """Client of that bucket."""
+    return object_store.bucket(bucket)
 
 
 def make_database(server_url: URL, template: str = TEMPLATE) -> URL:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,14 +22,6 @@ if TYPE_CHECKING:
     from heimdall_assets.settings import Settings
     from heimdall_assets_tests.factory import SessionFactory
     from heimdall_assets_tests.object_store import ObjectStore
-
-
-@pytest.fixture
-def bucket(object_store: ObjectStore) -> str:
-    """Name of a bucket of the test's own."""
-    name = f"iq-{uuid.uuid4().hex[:12]}"
-    object_store.make_bucket(name)
-    return name
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 import traceback
-import uuid
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -51,19 +50,6 @@ if TYPE_CHECKING:
     from obstore.store import S3Store
 
 CONTENT = bytes(range(256)) * 400
-
-
-@pytest.fixture
-def bucket(object_store: ObjectStore) -> str:
-    """Name of a bucket of the test's own."""
-    name = f"iq-{uuid.uuid4().hex[:12]}"
-    object_store.make_bucket(name)
-    return name
-
-
-@pytest.fixture
-def client(object_store: ObjectStore, bucket: str) -> S3Store:
-    return object_store.bucket(bucket)
 
 
 @pytest.fixture
