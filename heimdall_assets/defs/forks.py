@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext
+from pathlib import Path
 
 import psutil
 from dagster import DagsterInstance, DagsterRun
@@ -98,7 +99,7 @@ class RunForks:
         repository = run.job_code_origin.repository_origin
         pointer = repository.code_pointer
         is_ours = isinstance(pointer, ModuleCodePointer) and pointer.module == DEFINITIONS
-        if not is_ours or repository.executable_path != sys.executable:
+        if not is_ours or not _is_this_python(repository.executable_path):
             return False
         digest = installed_release().digest
         self._digest = self._digest or digest
@@ -125,6 +126,13 @@ class RunForks:
                 instance.add_run_tags(run_id, {PROCESS_TAG: LocalProcess.of(process.pid).to_tag()})
             with suppress(BrokenPipeError):
                 give_word.send_bytes(b"go")
+
+
+def _is_this_python(executable_path: str) -> bool:
+    """True for any name of this environment's interpreter: python, python3, python3.11."""
+    other, ours = Path(executable_path), Path(sys.executable)
+    # Environments link to one interpreter: it is the folder that tells them apart.
+    return other.parent == ours.parent and other.resolve() == ours.resolve()
 
 
 def _context() -> ForkServerContext:

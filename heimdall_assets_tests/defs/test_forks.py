@@ -114,14 +114,19 @@ def test_what_runs_are_forked_from_is_replaced_when_it_was_killed(dagster: Dagst
     wait_for(lambda: dagster.status_of(run) == DagsterRunStatus.SUCCESS, "the run", timeout_s=60)
 
 
-def test_only_our_own_definitions_in_this_python_are_forked(dagster: Dagster, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_our_own_definitions_in_this_python_are_forked(dagster: Dagster, tmp_path: Path) -> None:
     def can(origin: JobPythonOrigin | None) -> bool:
         return RunForks().can_carry_out(replace_origin(run, origin))
 
     run = dagster.add_run(DagsterRunStatus.STARTING)
     assert can(origin())
+    names = [path for path in Path(sys.executable).parent.glob("python*") if path.resolve().samefile(sys.executable)]
+    assert all(can(origin(executable_path=str(path))) for path in names)
     assert not can(None)
-    assert not can(origin(executable_path="/usr/bin/another-python"))
+    others = [tmp_path / "elsewhere" / "python", tmp_path / "python3"]  # another environment's, one that is not there
+    others[0].parent.mkdir()
+    others[0].symlink_to(Path(sys.executable).resolve())
+    assert not any(can(origin(executable_path=str(path))) for path in others)
     assert not can(origin(pointer=ModuleCodePointer("somebody.elses", "defs", working_directory=None)))
     assert not can(origin(pointer=CodePointer.from_python_file("a_file.py", "defs", working_directory=None)))
 
