@@ -26,16 +26,22 @@ def broker_findings(settings: Settings) -> Iterator[Finding]:
         yield _finding(settings.celery_broker_url)
 
 
+def address_of(url: str) -> tuple[str, int] | None:
+    """Host and port of a broker's URL; None where it does not say them and its scheme has no port of its own."""
+    parts = urlsplit(url)
+    port = parts.port or PORTS.get(parts.scheme)
+    return None if port is None or not parts.hostname else (parts.hostname, port)
+
+
 def _finding(url: SecretStr) -> Finding:
     shown = without_password(url.get_secret_value())
     if find_spec("dagster_celery") is None:
         return Finding("broker", FAILURE, "dagster-celery is not installed", "pip install 'heimdall-assets[celery]'")
-    address = urlsplit(url.get_secret_value())
-    port = address.port or PORTS.get(address.scheme)
-    if port is None or not address.hostname:
+    address = address_of(url.get_secret_value())
+    if address is None:
         return Finding("broker", FAILURE, f"{shown} names no host and port", "set HEIMDALL_CELERY_BROKER_URL")
     try:
-        with socket.create_connection((address.hostname, port), CONNECT_TIMEOUT_S):
+        with socket.create_connection(address, CONNECT_TIMEOUT_S):
             pass
     except OSError as error:
         reason = error.strerror or error

@@ -76,6 +76,16 @@ def tags_of(dagster: Dagster, run: DagsterRun) -> dict[str, str]:
     return dict(found.tags)
 
 
+def wait_for_status(dagster: Dagster, run: DagsterRun, status: DagsterRunStatus) -> None:
+    """Wait until a run is in a state."""
+    wait_for(lambda: dagster.status_of(run) == status, f"the run to be {status.value}", timeout_s=60)
+
+
+def wait_for_end(process: LocalProcess) -> None:
+    """Wait until a process is gone."""
+    wait_for(lambda: process.is_gone, "the process to end", timeout_s=20, poll_s=0.01)
+
+
 @pytest.mark.usefixtures("fork_server")
 def test_runs_are_carried_out_by_processes_that_their_tags_name(dagster: Dagster, factory: SessionFactory) -> None:
     ids = factory.add_many(4)
@@ -83,8 +93,8 @@ def test_runs_are_carried_out_by_processes_that_their_tags_name(dagster: Dagster
     processes = [LocalProcess.from_tag(tags_of(dagster, run)[PROCESS_TAG]) for run in runs]
     assert len({process.pid for process in processes} | {os.getpid()}) == 3
     for run, process in zip(runs, processes, strict=True):
-        wait_for(lambda run=run: dagster.status_of(run) == DagsterRunStatus.SUCCESS, "the run", timeout_s=60)  # type: ignore[misc]
-        wait_for(lambda process=process: process.is_gone, "its process to end", timeout_s=20)  # type: ignore[misc]
+        wait_for_status(dagster, run, DagsterRunStatus.SUCCESS)
+        wait_for_end(process)
         assert f"Started process for run (pid: {process.pid})." in messages_of(dagster, run)
     assert {factory.state(key) for key in ids} == {"done"}
 
@@ -94,11 +104,11 @@ def test_a_forked_run_is_cancelled_from_any_process(dagster: Dagster, factory: S
     (key,) = factory.add_many(1)
     with session_lock(engine, key, timeout_seconds=5):
         run = launch(dagster, [key])
-        wait_for(lambda: dagster.status_of(run) == DagsterRunStatus.STARTED, "the run to begin", timeout_s=60)
+        wait_for_status(dagster, run, DagsterRunStatus.STARTED)
         assert dagster.instance.run_launcher.terminate(run.run_id)
         assert dagster.status_of(run) == DagsterRunStatus.CANCELING
         wait_for(lambda: NOTICED in messages_of(dagster, run), "its process to notice", timeout_s=30)
-    wait_for(lambda: dagster.status_of(run) == DagsterRunStatus.CANCELED, "the run to be cancelled", timeout_s=60)
+    wait_for_status(dagster, run, DagsterRunStatus.CANCELED)
     assert not dagster.instance.run_launcher.terminate(run.run_id)
 
 
@@ -106,12 +116,12 @@ def test_a_forked_run_is_cancelled_from_any_process(dagster: Dagster, factory: S
 def test_what_runs_are_forked_from_is_replaced_when_it_was_killed(dagster: Dagster, factory: SessionFactory) -> None:
     first, second = factory.add_many(2)
     run = launch(dagster, [first])
-    wait_for(lambda: dagster.status_of(run) == DagsterRunStatus.SUCCESS, "the run", timeout_s=60)
+    wait_for_status(dagster, run, DagsterRunStatus.SUCCESS)
     (server,) = [child for child in psutil.Process().children() if "forkserver" in " ".join(child.cmdline())]
     server.kill()
     wait_for(lambda: server.status() == psutil.STATUS_ZOMBIE, "it to end", timeout_s=10, poll_s=0.01)
     run = launch(dagster, [second])
-    wait_for(lambda: dagster.status_of(run) == DagsterRunStatus.SUCCESS, "the run", timeout_s=60)
+    wait_for_status(dagster, run, DagsterRunStatus.SUCCESS)
 
 
 def test_only_our_own_definitions_in_this_python_are_forked(dagster: Dagster, tmp_path: Path) -> None:
@@ -164,7 +174,7 @@ class TestLocalProcess:
         assert not process.is_gone
         assert replace(process, started_s=process.started_s - 60).is_gone
         os.kill(child, signal.SIGKILL)
-        wait_for(lambda: process.is_gone, "the zombie", timeout_s=10, poll_s=0.01)
+        wait_for_end(process)  # a zombie
         os.waitpid(child, 0)
         assert process.is_gone
 
