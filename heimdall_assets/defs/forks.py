@@ -4,13 +4,11 @@ The start of an interpreter and the imports of Dagster, numpy, scipy and numba t
 is as much as fifty sessions; a fork takes milliseconds.
 """
 
-import json
-import logging
 import multiprocessing
 import socket
 import sys
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
@@ -25,10 +23,8 @@ from dagster._serdes import deserialize_value, serialize_value
 from heimdall_assets.defs.cancellation import stoppable
 from heimdall_assets.release import installed_release
 
-logger = logging.getLogger(__name__)
-
 PROCESS_TAG = "heimdall/process"
-"""Says of a run which process carries it out."""
+"""Says of a run which process carries it out; a run that is executed again from the UI has a copy until it starts."""
 
 DEFINITIONS = "heimdall_assets.definitions"
 PRELOADED = "heimdall_assets.defs.preloaded"
@@ -63,11 +59,12 @@ class LocalProcess:
     @classmethod
     def from_tag(cls, value: str) -> "LocalProcess":
         """Read what :meth:`to_tag` wrote."""
-        return cls(**json.loads(value))
+        host, pid, started_s = value.rsplit(":", 2)
+        return cls(host, int(pid), float(started_s))
 
     def to_tag(self) -> str:
-        """For a run's tags."""
-        return json.dumps(asdict(self))
+        """For a run's tags, where people see it."""
+        return f"{self.host}:{self.pid}:{self.started_s}"
 
     @property
     def is_gone(self) -> bool:

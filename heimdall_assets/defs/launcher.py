@@ -7,11 +7,11 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from dagster import DefaultRunLauncher
+from dagster import DagsterRun, DefaultRunLauncher
 from dagster._core.launcher import LaunchRunContext, RunLauncher
 from dagster._serdes import ConfigurableClassData
 
-from heimdall_assets.defs.forks import PROCESS_TAG, RunForks
+from heimdall_assets.defs.forks import PROCESS_TAG, LocalProcess, RunForks
 from heimdall_assets.errors import SettingError
 from heimdall_assets.settings import Settings, current_settings
 
@@ -46,8 +46,8 @@ class HeimdallRunLauncher(DefaultRunLauncher):
     def terminate(self, run_id: str) -> bool:
         """Have a run stopped: a forked one looks at its status every second."""
         run = self._instance.get_run_by_id(run_id)
-        if run is None or run.is_finished or PROCESS_TAG not in run.tags:
-            return bool(super().terminate(run_id))  # type: ignore[no-untyped-call]
+        if run is None or run.is_finished or not _is_forked(run):
+            return bool(super().terminate(run_id))  # type: ignore[no-untyped-call]  # Dagster's has no types
         self._instance.report_run_canceling(run)
         return True
 
@@ -66,6 +66,11 @@ class HeimdallRunLauncher(DefaultRunLauncher):
         """
         settings = current_settings()
         return cls(inst_data) if settings.celery_broker_url is None else _fleet_launcher(settings, inst_data)
+
+
+def _is_forked(run: DagsterRun) -> bool:
+    tag = run.tags.get(PROCESS_TAG)
+    return tag is not None and not LocalProcess.from_tag(tag).is_gone
 
 
 def _fleet_launcher(settings: Settings, inst_data: ConfigurableClassData) -> RunLauncher[Any]:

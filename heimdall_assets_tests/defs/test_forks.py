@@ -112,6 +112,14 @@ def test_a_forked_run_is_cancelled_from_any_process(dagster: Dagster, factory: S
     assert not dagster.instance.run_launcher.terminate(run.run_id)
 
 
+def test_a_run_with_the_tag_of_a_process_that_is_gone_is_stopped_as_dagster_does(dagster: Dagster) -> None:
+    """So it is where a run is executed again, with copies of its tags, by a code server."""
+    gone = replace(LocalProcess.of(os.getpid()), started_s=0.0)
+    run = dagster.add_run(DagsterRunStatus.STARTED, tags={PROCESS_TAG: gone.to_tag()})
+    assert not dagster.instance.run_launcher.terminate(run.run_id)
+    assert "Unable to get grpc client to send termination request to." in messages_of(dagster, run)
+
+
 @pytest.mark.usefixtures("fork_server")
 def test_what_runs_are_forked_from_is_replaced_when_it_was_killed(dagster: Dagster, factory: SessionFactory) -> None:
     first, second = factory.add_many(2)
