@@ -117,7 +117,7 @@ def test_a_run_with_the_tag_of_a_process_that_is_gone_is_stopped_as_dagster_does
     gone = replace(LocalProcess.of(os.getpid()), started_s=0.0)
     run = dagster.add_run(DagsterRunStatus.STARTED, tags={PROCESS_TAG: gone.to_tag()})
     assert not dagster.instance.run_launcher.terminate(run.run_id)
-    assert "Unable to get grpc client to send termination request to." in messages_of(dagster, run)
+    assert any("Unable to get grpc client" in message for message in messages_of(dagster, run))
 
 
 @pytest.mark.usefixtures("fork_server")
