@@ -1,30 +1,26 @@
-"""Child processes that live and die with this one: Dagster's webserver and daemon, with all that they start."""
+"""Child processes that live and die with this one, with all that they start."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
 import os
+import shutil
 import signal
-import socket
 import subprocess
-import sys
+import tempfile
 import threading
 import time
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Self
 
 import psutil
 
-from heimdall_assets.embedded import dagster_environment, project_file
-from heimdall_assets.errors import HeimdallError, SettingError
-from heimdall_assets.logs import is_json
+from heimdall_assets.errors import HeimdallError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from pathlib import Path
     from types import FrameType, TracebackType
-
-    from heimdall_assets.settings import Settings
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +28,8 @@ STOP_GRACE_S = 20.0
 """How long processes may take to end by themselves before they are killed."""
 RESTART_DELAY_S = 2.0
 MAX_RESTARTS = 5
+STEADY_S = 600.0
+"""What has run for so long does not end again and again, but once more."""
 
 
 class ProcessFailed(HeimdallError):
@@ -62,11 +60,14 @@ class Processes:
         self._commands: dict[str, Sequence[str]] = {}
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._restarts: dict[str, int] = {}
+        self._started_s: dict[str, float] = {}
+        self._folder: Path | None = None
         log_folder.mkdir(parents=True, exist_ok=True)
 
     def start(self, name: str, command: Sequence[str]) -> None:
         """Start a process under a name."""
         self._commands[name] = command
+        self._started_s[name] = time.monotonic()
         with self._log(name) as log:
             self._children[name] = subprocess.Popen(  # noqa: S603  # our own command lines
                 command,
@@ -90,7 +91,8 @@ class Processes:
             if code is None:
                 continue
             _kill_group(child.pid)
-            self._restarts[name] = self._restarts.get(name, 0) + 1
+            is_steady = time.monotonic() - self._started_s[name] > STEADY_S
+            self._restarts[name] = 1 if is_steady else self._restarts.get(name, 0) + 1
             if self._restarts[name] > MAX_RESTARTS:
                 raise ProcessFailed(f"{name} ended with code {code}, again and again: see {self.log_path(name)}")
             logger.warning("%s ended with code %s: starting it again (log: %s)", name, code, self.log_path(name))
@@ -98,8 +100,9 @@ class Processes:
             self.start(name, self._commands[name])
 
     def is_running(self, name: str) -> bool:
-        """True while the process has not ended."""
-        return self._children[name].poll() is None
+        """True while the process has not ended; False where it was not started."""
+        child = self._children.get(name)
+        return child is not None and child.poll() is None
 
     def pid(self, name: str) -> int:
         """The process's number; another one after it was started again."""
@@ -108,6 +111,13 @@ class Processes:
     def log_path(self, name: str) -> Path:
         """Where the output of a process goes."""
         return self._log_folder / f"{name}.log"
+
+    @property
+    def folder(self) -> Path:
+        """A folder for sockets, which only this user can enter; its path is short, and it goes with the set."""
+        if self._folder is None:
+            self._folder = Path(tempfile.mkdtemp(prefix="heimdall-"))
+        return self._folder
 
     def stop(self) -> None:
         """End all of them, and whatever they started: by SIGTERM, and by SIGKILL what does not listen."""
@@ -130,6 +140,9 @@ class Processes:
                 process.kill()
         psutil.wait_procs(descendants, timeout=5)
         self._children.clear()
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder = None
 
     def _log(self, name: str) -> IO[bytes]:
         return self.log_path(name).open("ab")
@@ -141,82 +154,6 @@ class Processes:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
-
-
-def dagster_processes(settings: Settings, **addresses: str) -> Processes:
-    """A set for Dagster's processes, with the environment that they need; nothing is started yet.
-
-    Parameters
-    ----------
-    settings : Settings
-        Of this process.
-    **addresses
-        Settings that say where links lead, such as ``dagster_ui_url``, for what the environment does not say.
-    """
-    environment = dagster_environment(settings)
-    for name, address in addresses.items():
-        environment.setdefault(settings.variable(name), address)
-    return Processes(environment, settings.home / "logs")
-
-
-def start_daemon(processes: Processes) -> None:
-    """Start Dagster's daemon: sensor, schedule, run queue, backfills."""
-    workspace = str(project_file("workspace.yaml"))
-    processes.start("daemon", [sys.executable, "-m", "dagster._daemon", "run", "-w", workspace, *_log_format()])
-
-
-def start_workers(processes: Processes, count: int) -> None:
-    """Start so many workers, which take runs from the broker of the processes' environment."""
-    for number in range(1, count + 1):
-        start_worker(processes, f"worker-{number}")
-
-
-def start_worker(processes: Processes, name: str) -> None:
-    """Start one worker, or one in the place of another that has ended."""
-    processes.start(name, [sys.executable, "-m", "heimdall_assets.cli", "worker"])
-
-
-def start_webserver(processes: Processes, *, host: str, port: int) -> None:
-    """Start Dagster's webserver.
-
-    Raises
-    ------
-    SettingError
-        The port is taken.
-    """
-    require_free_port(host, port)
-    workspace = str(project_file("workspace.yaml"))
-    processes.start(
-        "webserver",
-        [sys.executable, "-m", "dagster_webserver", "-h", host, "-p", str(port), "-w", workspace, *_log_format()],
-    )
-
-
-def _log_format() -> list[str]:
-    """The option of Dagster's commands for lines as JSON."""
-    return ["--log-format", "json"] if is_json() else []
-
-
-def start_api(processes: Processes, *, host: str, port: int) -> None:
-    """Start the admin API and the dashboard.
-
-    Raises
-    ------
-    SettingError
-        The port is taken.
-    """
-    require_free_port(host, port)
-    processes.start("api", [sys.executable, "-m", "heimdall_assets.web", host, str(port)])
-
-
-def require_free_port(host: str, port: int) -> None:
-    """Raise SettingError where nothing can listen on the address."""
-    try:
-        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((host, port))
-    except OSError as error:
-        raise SettingError(f"{host}:{port} cannot be listened on: {error.strerror or error}") from error
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 from heimdall_assets.defs.fleet.execution import WORKER_TAG
-from heimdall_assets.processes import start_workers
+from heimdall_assets.services import start_workers
 from heimdall_assets_tests.brokers import broker
 from heimdall_assets_tests.dagster_api import wait_for
 from heimdall_assets_tests.system import running_system

@@ -19,8 +19,9 @@ from heimdall_assets.db.engine import open_engine, transaction
 from heimdall_assets.db.urls import heimdall_url
 from heimdall_assets.defs.partitions import recording_sessions_partitions
 from heimdall_assets.embedded import dagster_environment
-from heimdall_assets.processes import Processes, start_daemon, start_webserver
+from heimdall_assets.processes import Processes
 from heimdall_assets.records import FEATURE_VERSION
+from heimdall_assets.services import CODE_SERVER, start_daemon, start_webserver
 from heimdall_assets.settings import load_settings
 from heimdall_assets_tests.dagster_api import DagsterAPI, wait_for
 from heimdall_assets_tests.factory import SessionFactory
@@ -105,9 +106,10 @@ class System:
 
     def kill_daemon(self) -> None:
         """End the daemon, its code server and its runs at once, without a word."""
-        daemon = self.processes._children["daemon"]
-        os.killpg(daemon.pid, signal.SIGKILL)
-        daemon.wait()
+        for name in ("daemon", CODE_SERVER):
+            child = self.processes._children[name]
+            os.killpg(child.pid, signal.SIGKILL)
+            child.wait()
 
 
 @contextmanager

@@ -16,14 +16,8 @@ import pytest
 
 from heimdall_assets import processes
 from heimdall_assets.errors import SettingError
-from heimdall_assets.processes import (
-    Processes,
-    ProcessFailed,
-    dagster_processes,
-    require_free_port,
-    stop_signals,
-    wait_until,
-)
+from heimdall_assets.processes import Processes, ProcessFailed, stop_signals, wait_until
+from heimdall_assets.services import dagster_processes, require_free_port
 from heimdall_assets_tests.dagster_api import wait_for
 
 if TYPE_CHECKING:
@@ -96,6 +90,17 @@ def test_a_child_that_ends_is_started_again_but_not_for_ever(children: Processes
         with pytest.raises(ProcessFailed, match=r"brief ended with code 0, again and again: see .*brief\.log"):
             children.check()
         assert children.log_path("brief").read_text().count("once more") == 1 + processes.MAX_RESTARTS
+
+
+def test_a_child_that_ends_now_and_then_is_started_again_for_ever(
+    children: Processes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processes, "STEADY_S", 0.0)
+    with children:
+        children.start("long", [sys.executable, "-c", ""])
+        for _ in range(processes.MAX_RESTARTS + 2):
+            wait_for(lambda: not children.is_running("long"), "it to end", poll_s=0.02)
+            children.check()
 
 
 def test_a_taken_port_is_named_before_anything_is_started() -> None:

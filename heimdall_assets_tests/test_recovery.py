@@ -14,7 +14,8 @@ from heimdall_assets.db.engine import open_engine, transaction
 from heimdall_assets.db.locks import session_lock
 from heimdall_assets.db.urls import dagster_url, heimdall_url
 from heimdall_assets.embedded import dagster_environment
-from heimdall_assets.processes import Processes, start_daemon
+from heimdall_assets.processes import Processes
+from heimdall_assets.services import start_daemon
 from heimdall_assets_tests.conftest import drop_database, make_database, settings_for
 from heimdall_assets_tests.dagster_api import wait_for
 from heimdall_assets_tests.factory import SessionFactory
@@ -35,11 +36,11 @@ class Daemon:
     dagster: Engine
 
     def children(self) -> list[psutil.Process]:
-        """The daemon and all that it started."""
+        """The daemon and the code server, with all that they started."""
         found = []
         for child in psutil.Process().children():
             with suppress(psutil.NoSuchProcess):
-                if "dagster._daemon" in child.cmdline():
+                if "dagster._daemon" in child.cmdline() or "dagster api grpc" in " ".join(child.cmdline()):
                     found += [child, *child.children(recursive=True)]
         return found
 

@@ -19,8 +19,9 @@ from heimdall_assets.db.sessions import classified
 from heimdall_assets.db.suspects import current_sessions
 from heimdall_assets.db.urls import heimdall_url
 from heimdall_assets.embedded import dagster_environment
-from heimdall_assets.processes import Processes, start_daemon
+from heimdall_assets.processes import Processes
 from heimdall_assets.records import FEATURE_VERSION
+from heimdall_assets.services import start_daemon
 from heimdall_assets_tests.cli.test_running import HEIMDALL
 from heimdall_assets_tests.conftest import drop_database, make_database, settings_for
 from heimdall_assets_tests.dagster_api import wait_for

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from heimdall_assets.db.locks import session_lock
+from heimdall_assets.services import CODE_SERVER
 from heimdall_assets_tests.benchmarks.ui_backfills import add_sessions, follow, launch
 from heimdall_assets_tests.cli.test_running import HEIMDALL
 from heimdall_assets_tests.conftest import drop_database, make_database, settings_for
@@ -74,8 +75,8 @@ def request_ids(system: System) -> list[str]:
 
 
 def tick_messages(system: System) -> str:
-    """What the daemon printed, ticks included."""
-    return system.processes.log_path("daemon").read_text()
+    """What ticks printed."""
+    return system.processes.log_path(CODE_SERVER).read_text()
 
 
 def test_two_identical_requests_over_300_sessions_survive_a_killed_daemon_and_do_the_work_once(system: System) -> None:

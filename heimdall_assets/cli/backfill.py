@@ -33,8 +33,9 @@ from heimdall_assets.db.engine import transaction
 from heimdall_assets.db.heartbeats import is_daemon_alive
 from heimdall_assets.db.requests import Selection
 from heimdall_assets.errors import SettingError, UnknownSession
-from heimdall_assets.processes import Processes, dagster_processes, start_daemon, stop_signals
+from heimdall_assets.processes import Processes, stop_signals
 from heimdall_assets.records import FEATURE_VERSION
+from heimdall_assets.services import dagster_processes, start_daemon
 from heimdall_assets.settings import load_settings
 
 if TYPE_CHECKING:

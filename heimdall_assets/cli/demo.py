@@ -17,8 +17,9 @@ from heimdall_assets.cli.database import connected
 from heimdall_assets.db import coverage, pauses
 from heimdall_assets.db.engine import transaction
 from heimdall_assets.ingest import ingest
-from heimdall_assets.processes import ProcessFailed, dagster_processes, start_daemon, stop_signals, wait_until
+from heimdall_assets.processes import ProcessFailed, stop_signals, wait_until
 from heimdall_assets.records import FEATURE_VERSION
+from heimdall_assets.services import dagster_processes, start_daemon
 from heimdall_assets.settings import Settings, load_settings
 from heimdall_assets.synthetic import Fault, SyntheticNetwork
 

@@ -17,16 +17,8 @@ from heimdall_assets.cli.database import connected
 from heimdall_assets.db.engine import transaction
 from heimdall_assets.db.pauses import current_pause
 from heimdall_assets.errors import DatabaseUnavailable, SettingError
-from heimdall_assets.processes import (
-    ProcessFailed,
-    dagster_processes,
-    start_api,
-    start_daemon,
-    start_webserver,
-    start_workers,
-    stop_signals,
-    wait_until,
-)
+from heimdall_assets.processes import ProcessFailed, stop_signals, wait_until
+from heimdall_assets.services import dagster_processes, start_api, start_daemon, start_webserver, start_workers
 from heimdall_assets.settings import Settings, load_settings, settings_table
 from heimdall_assets.web.tokens import admin_token, token_file
 

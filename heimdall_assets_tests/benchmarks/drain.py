@@ -12,7 +12,8 @@ import sqlalchemy as sa
 from heimdall_assets.db.engine import open_engine, transaction
 from heimdall_assets.db.urls import dagster_url, heimdall_url
 from heimdall_assets.embedded import dagster_environment
-from heimdall_assets.processes import Processes, start_daemon
+from heimdall_assets.processes import Processes
+from heimdall_assets.services import CODE_SERVER, start_daemon
 from heimdall_assets_tests.benchmarks.usage import Workers, processor_seconds, server_pid
 
 if TYPE_CHECKING:
@@ -94,7 +95,8 @@ def drain(settings: Settings, processes: Processes, sessions: int) -> Drained:
 
 
 def _processor_seconds(settings: Settings, processes: Processes) -> float:
-    return processor_seconds(processes.pid("daemon")) + processor_seconds(server_pid(settings))
+    pids = (processes.pid("daemon"), processes.pid(CODE_SERVER), server_pid(settings))
+    return sum(processor_seconds(pid) for pid in pids)
 
 
 def _attempts(engine: Engine) -> tuple[int, int]:

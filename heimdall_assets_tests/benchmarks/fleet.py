@@ -36,7 +36,7 @@ import sqlalchemy as sa
 
 from heimdall_assets.db.engine import open_engine, transaction
 from heimdall_assets.db.urls import dagster_url
-from heimdall_assets.processes import start_workers
+from heimdall_assets.services import start_workers
 from heimdall_assets_tests.benchmarks import backlog, throughput
 from heimdall_assets_tests.benchmarks.drain import running_daemon
 from heimdall_assets_tests.brokers import broker

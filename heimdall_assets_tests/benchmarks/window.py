@@ -35,8 +35,9 @@ from heimdall_assets.db.urls import heimdall_url
 from heimdall_assets.defs.events import FEATURES_KEY
 from heimdall_assets.defs.reconciliation import KEYS, reconcile
 from heimdall_assets.embedded import dagster_environment
-from heimdall_assets.processes import Processes, start_webserver
+from heimdall_assets.processes import Processes
 from heimdall_assets.records import FEATURE_VERSION
+from heimdall_assets.services import start_webserver
 from heimdall_assets.settings import current_settings, load_settings
 from heimdall_assets_tests.dagster_api import DagsterAPI, wait_for
 from heimdall_assets_tests.system import free_port

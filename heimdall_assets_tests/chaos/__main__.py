@@ -31,7 +31,7 @@ from heimdall_assets import embedded
 from heimdall_assets.db import heartbeats
 from heimdall_assets.db.engine import autocommit, open_engine, transaction
 from heimdall_assets.db.urls import heimdall_url
-from heimdall_assets.processes import start_worker
+from heimdall_assets.services import start_worker
 from heimdall_assets.settings import load_settings
 from heimdall_assets_tests.brokers import broker
 from heimdall_assets_tests.chaos import checks

@@ -17,7 +17,8 @@ from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from heimdall_assets.errors import DatabaseError
-from heimdall_assets.processes import Processes, start_daemon
+from heimdall_assets.processes import Processes
+from heimdall_assets.services import start_daemon
 from heimdall_assets_tests.chaos.arrivals import DELETION, TRUNCATION
 from heimdall_assets_tests.chaos.plan import MINUTE_S, Fault, Kind
 

@@ -21,7 +21,7 @@ class Kind(StrEnum):
     KILL_RUN = "kill_run"  # SIGKILL of a run worker, wherever it is
     KILL_AT_POINT = "kill_at_point"  # of whichever process comes to a named point next
     KILL_STARTER = "kill_starter"  # of what runs are started from: a code server, what they are forked from, a worker
-    KILL_DAEMON = "kill_daemon"  # alone: its code server and its runs are orphans
+    KILL_DAEMON = "kill_daemon"  # alone: its runs are orphans
     KILL_ALL = "kill_all"  # daemon, starters and runs at once
     POWER_CUT = "power_cut"  # the same and PostgreSQL, which does not shut down
     RESTART_POSTGRES = "restart_postgres"  # it ends connections and comes back
@@ -39,7 +39,7 @@ KILLS = (Kind.KILL_RUN, Kind.KILL_AT_POINT, Kind.KILL_STARTER, Kind.KILL_DAEMON,
 EACH_MINUTE = (*[Kind.KILL_RUN] * 3, *[Kind.KILL_AT_POINT] * 3)
 """Kills of every minute, of what is at work; one of SUPERVISORS is added."""
 SUPERVISORS = (Kind.KILL_DAEMON, Kind.KILL_STARTER, Kind.KILL_ALL)
-"""In turn, since Dagster's daemon takes up to a minute until it has another code server."""
+"""In turn, so that each of them strikes."""
 
 
 @dataclass(frozen=True, order=True, slots=True)

@@ -12,7 +12,7 @@ import psutil
 
 from heimdall_assets import embedded
 from heimdall_assets.errors import DatabaseUnavailable
-from heimdall_assets.processes import start_daemon, start_worker
+from heimdall_assets.services import CODE_SERVER, start_code_server, start_daemon, start_worker
 from heimdall_assets_tests.chaos.points import FOLDER_VARIABLE
 
 if TYPE_CHECKING:
@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     from heimdall_assets.settings import Settings
 
 DAEMON = "dagster._daemon"
-WEBSERVER = "dagster_webserver"
-CODE_SERVER = "dagster api grpc"
+SERVES_CODE = "dagster api grpc"
 SPAWNED = "multiprocessing.spawn"
 FORKED = "multiprocessing.forkserver"
 WORKER = "heimdall_assets.cli worker"
@@ -68,10 +67,7 @@ class Targets:
         return [process for process in self._mine() if _is_run(process)]
 
     def starters(self) -> list[psutil.Process]:
-        """What runs are started from, also that whose daemon was killed: code servers, what forks, Celery workers.
-
-        The webserver's code server starts none.
-        """
+        """What runs are started from, also that whose daemon was killed: code server, what forks, Celery workers."""
         return [process for process in self._mine() if _is_starter(process)]
 
     def kill(self, process: psutil.Process) -> bool:
@@ -82,7 +78,7 @@ class Targets:
             return False
         self.kills += 1
         psutil.wait_procs([process], timeout=KILL_TIMEOUT_S)
-        self._replace_workers()
+        self._replace_starters()
         return True
 
     def kill_daemon(self, *, with_all: bool) -> None:
@@ -94,8 +90,8 @@ class Targets:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
         psutil.wait_procs(killed, timeout=KILL_TIMEOUT_S)
+        self._replace_starters()
         self.start_daemon()
-        self._replace_workers()
 
     def daemons(self) -> list[psutil.Process]:
         """The daemon, and a second one if there is one."""
@@ -106,8 +102,11 @@ class Targets:
         self.restarts += 1
         start_daemon(self.processes)
 
-    def _replace_workers(self) -> None:
-        """Start again the workers that were killed."""
+    def _replace_starters(self) -> None:
+        """Start again what `heimdall up` starts again: the code server, workers."""
+        if not self.processes.is_running(CODE_SERVER):
+            self.restarts += 1
+            start_code_server(self.processes)
         for name in self.workers:
             if not self.processes.is_running(name):
                 self.restarts += 1
@@ -115,7 +114,7 @@ class Targets:
 
     def note_deaths(self) -> None:
         """Start again what ended by itself, which nothing should; it is reported at the end."""
-        for name in ("daemon", "webserver", *self.workers):
+        for name in (CODE_SERVER, "daemon", "webserver", *self.workers):
             if not self.processes.is_running(name):
                 self.deaths.append(name)
                 self.processes.check()
@@ -168,8 +167,8 @@ def _is_run(process: psutil.Process) -> bool:
 
 def _is_starter(process: psutil.Process) -> bool:
     command = _command(process)
-    if CODE_SERVER in command:
-        return not any(WEBSERVER in _command(each) for each in _parents(process))
+    if SERVES_CODE in command:
+        return True
     if FORKED in command:
         return DAEMON in _parent_command(process)
     return WORKER in command and WORKER not in _parent_command(process)

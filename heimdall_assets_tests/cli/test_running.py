@@ -75,15 +75,21 @@ def start(command: list[str], home: Path, *, log: Path, **more: str) -> subproce
         return subprocess.Popen(command, env=environment_with(home, **more), stdout=out, stderr=subprocess.STDOUT)
 
 
-def left_behind(home: Path) -> list[str]:
-    """Processes that use the home, PostgreSQL's included."""
-    found = []
+def left_behind(home: Path) -> dict[psutil.Process, str]:
+    """Processes that use the home, PostgreSQL's included, with their commands."""
+    found = {}
     for process in psutil.process_iter(["pid", "cmdline", "environ", "status"]):
         command = " ".join(process.info["cmdline"] or [])
         uses_it = (process.info["environ"] or {}).get("HEIMDALL_HOME") == str(home) or str(home) in command
         if uses_it and process.info["status"] != psutil.STATUS_ZOMBIE:
-            found.append(command)
+            found[process] = command
     return found
+
+
+def kill_code_server(home: Path) -> None:
+    """Kill the one process that has the definitions, without a word."""
+    (server,) = [process for process, command in left_behind(home).items() if "dagster api grpc" in command]
+    server.kill()
 
 
 def free_port() -> int:
@@ -140,6 +146,7 @@ def test_up_measures_what_comes_in_stops_without_a_trace_and_goes_on_when_starte
     assert token not in (home / "logs" / "api.log").read_text()
     assert heimdall(home, "ingest", str(recording(tmp_path, 1)))[0]["is_new"]
     wait_for_features(home, 1)
+    kill_code_server(home)
     call_what_old_scripts_call(Client(f"http://127.0.0.1:{api_port}", token), home, tmp_path)
     process.send_signal(signal.SIGINT)
     assert process.wait(60) == 0

@@ -14,8 +14,9 @@ import sqlalchemy as sa
 
 from heimdall_assets.db import coverage, heartbeats
 from heimdall_assets.db.engine import autocommit, open_engine, transaction
-from heimdall_assets.processes import Processes, start_api
+from heimdall_assets.processes import Processes
 from heimdall_assets.records import FEATURE_VERSION
+from heimdall_assets.services import start_api
 from heimdall_assets_tests.cli.test_running import free_port
 from heimdall_assets_tests.conftest import environment_of
 from heimdall_assets_tests.dagster_api import wait_for
