@@ -24,7 +24,7 @@ _LOST = {"lost_reason": "worker_lost", "lost_message": "the process ended during
 
 # Nobody waits for this to be on the disk: a server that crashes and forgets it has nothing stored of the attempt
 # either, and its workers have lost their locks.
-_BEGIN = """
+_BEGIN = sa.text("""
     WITH lost AS (
         UPDATE heimdall.feature_attempts
         SET finished_at = clock_timestamp(), outcome = 'lost', reason = :lost_reason, message = :lost_message
@@ -37,7 +37,7 @@ _BEGIN = """
     INSERT INTO heimdall.feature_attempts (recording_session_id, number, run_id, feature_version)
     SELECT :id, coalesce(max(number), 0) + 1, :run_id, :feature_version
     FROM heimdall.feature_attempts WHERE recording_session_id = :id
-    RETURNING number, set_config('synchronous_commit', 'off', true)"""
+    RETURNING number, set_config('synchronous_commit', 'off', true)""")
 
 
 def begin_attempt(connection: Connection, session_id: UUID, *, run_id: str | None, feature_version: int) -> int:
@@ -51,7 +51,14 @@ def begin_attempt(connection: Connection, session_id: UUID, *, run_id: str | Non
         Number of the attempt, from 1, over the session's whole life.
     """
     values = {"id": session_id, "run_id": run_id, "feature_version": feature_version, **_LOST}
-    return int(connection.execute(sa.text(_BEGIN), values).one().number)
+    return int(connection.execute(_BEGIN, values).one().number)
+
+
+_FINISH = sa.text("""
+    UPDATE heimdall.feature_attempts
+    SET finished_at = clock_timestamp(), outcome = :outcome, seconds = :seconds, reason = :reason, message = :message,
+        traceback = :traceback
+    WHERE recording_session_id = :id AND number = :number""")
 
 
 def finish_attempt(
@@ -83,18 +90,16 @@ def finish_attempt(
     traceback : str, optional
         Of an error that the project does not know.
     """
-    connection.execute(
-        sa.update(attempts)
-        .where(attempts.c.recording_session_id == session_id, attempts.c.number == number)
-        .values(
-            finished_at=sa.func.clock_timestamp(),
-            outcome=outcome,
-            seconds=seconds,
-            reason=None if error is None else error.reason,
-            message=None if error is None else error.message,
-            traceback=traceback,
-        )
-    )
+    values = {
+        "id": session_id,
+        "number": number,
+        "outcome": outcome,
+        "seconds": seconds,
+        "reason": None if error is None else error.reason,
+        "message": None if error is None else error.message,
+        "traceback": traceback,
+    }
+    connection.execute(_FINISH, values)
 
 
 def recover_lost(connection: Connection, rule: RetryRule) -> list[UUID]:

@@ -49,10 +49,13 @@ class StoredFeatures:
     row: Mapping[str, Any]
 
 
+_ROW = sa.select(features).where(features.c.recording_session_id == sa.bindparam("id"))
+_ROW_FOR_UPDATE = _ROW.with_for_update()
+
+
 def stored_features(connection: Connection, session_id: UUID, *, for_update: bool = False) -> StoredFeatures | None:
     """The session's row, whoever wrote it; locked against other writers where it is about to be replaced."""
-    query = sa.select(features).where(features.c.recording_session_id == session_id)
-    row = connection.execute(query.with_for_update() if for_update else query).one_or_none()
+    row = connection.execute(_ROW_FOR_UPDATE if for_update else _ROW, {"id": session_id}).one_or_none()
     if row is None:
         return None
     receivers = [item for item in map(_object, row.receiver_features or ()) if item is not None]
@@ -111,12 +114,15 @@ def row_of(result: SessionFeatures) -> dict[str, Any]:
     }
 
 
+_IS_OURS = sa.func.set_config("heimdall.writer", "heimdall_assets", True)
+"""What we store needs not be noticed: its state is written in the same transaction. Triggers look at it after the
+statement that returns it."""
+
+
 def insert_features(connection: Connection, session_id: UUID, row: Mapping[str, Any]) -> bool:
     """Store a session's first row, in the caller's transaction; False where one is there, whoever wrote it."""
-    # What we store needs not be noticed: its state is written in the same transaction.
-    connection.execute(sa.text("SELECT set_config('heimdall.writer', 'heimdall_assets', true)"))
     statement = insert(features).values(recording_session_id=session_id, **_stored_values(row)).on_conflict_do_nothing()
-    return connection.scalar(statement.returning(features.c.recording_session_id)) is not None
+    return connection.scalar(statement.returning(_IS_OURS)) is not None
 
 
 def replace_features(connection: Connection, result: SessionFeatures, *, attempt: int, only_failed: bool) -> bool:
@@ -200,7 +206,7 @@ def _replace(
         SELECT mf.recording_session_id, :attempt, to_jsonb(mf)
         FROM heimdall.measurement_features mf WHERE mf.recording_session_id = :id"""
     connection.execute(sa.text(history), {"attempt": attempt, "id": session.id})
-    connection.execute(sa.update(features).where(is_this).values(**_stored_values(values)))
+    connection.execute(sa.update(features).where(is_this).values(**_stored_values(values)).returning(_IS_OURS))
     return True
 
 

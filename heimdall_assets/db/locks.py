@@ -41,6 +41,11 @@ PLANNER_KEY = _key("planner")
 RECEIVERS_KEY = _key("receivers")
 
 
+_TRY = sa.text("SELECT pg_try_advisory_lock(:key)")
+_RELEASE = sa.text("SELECT pg_advisory_unlock(:key)")
+_KEEP_SETTINGS = sa.text("SELECT pg_advisory_xact_lock_shared(:key)")
+
+
 @contextmanager
 def session_lock(engine: Engine, session_id: UUID, *, timeout_seconds: float) -> Iterator[Connection]:
     """Hold a session's lock, waiting for another holder to finish.
@@ -85,7 +90,7 @@ def run_claim(engine: Engine, run_id: str) -> Iterator[bool]:
     with translated(), engine.connect() as connection:
         key = _key(f"claim:{run_id}")
         with connection.begin():
-            is_ours = bool(connection.scalar(sa.text("SELECT pg_try_advisory_lock(:key)"), {"key": key}))
+            is_ours = bool(connection.scalar(_TRY, {"key": key}))
         try:
             yield is_ours
         finally:
@@ -97,7 +102,7 @@ def run_claim(engine: Engine, run_id: str) -> Iterator[bool]:
 def _held(engine: Engine, key: int, timeout_seconds: float, what: str) -> Iterator[Connection]:
     # The lock belongs to the connection, not to a transaction: it outlives the commits.
     with translated(), engine.connect() as connection:
-        if not _scalar_alone(connection, "SELECT pg_try_advisory_lock(:key)", key):
+        if not _scalar_alone(connection, _TRY, key):
             _wait_for(connection, key, timeout_seconds, what)
         try:
             yield connection
@@ -105,10 +110,10 @@ def _held(engine: Engine, key: int, timeout_seconds: float, what: str) -> Iterat
             _release(connection, key)
 
 
-def _scalar_alone(connection: Connection, query: str, key: int) -> object:
+def _scalar_alone(connection: Connection, query: sa.TextClause, key: int) -> object:
     """Execute a statement outside of any transaction: in one round trip instead of three."""
     connection.execution_options(isolation_level="AUTOCOMMIT")
-    value = connection.scalar(sa.text(query), {"key": key})
+    value = connection.scalar(query, {"key": key})
     connection.commit()
     connection.execution_options(isolation_level="READ COMMITTED")
     return value
@@ -128,7 +133,7 @@ def _release(connection: Connection, key: int) -> None:
     """Free the lock; by closing the connection where that cannot be said on it (the server frees it then)."""
     try:
         connection.rollback()
-        _scalar_alone(connection, "SELECT pg_advisory_unlock(:key)", key)
+        _scalar_alone(connection, _RELEASE, key)
     except exc.DBAPIError:
         connection.invalidate()
 
@@ -158,7 +163,7 @@ def keep_settings(connection: Connection) -> None:
 
     To be taken before any lock on a row.
     """
-    connection.execute(sa.text("SELECT pg_advisory_xact_lock_shared(:key)"), {"key": RECEIVERS_KEY})
+    connection.execute(_KEEP_SETTINGS, {"key": RECEIVERS_KEY})
 
 
 def change_settings(connection: Connection) -> None:

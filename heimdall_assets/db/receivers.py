@@ -153,17 +153,19 @@ def _changed(connection: Connection, station: str, since: datetime, *, is_change
     return Change(is_changed, settings_at(connection, [station], since)[station], since, until, stale, current)
 
 
-def why_outdated(connection: Connection, session_id: UUID) -> str | None:
-    """The reason with which a session's row has to be marked, by the settings that hold now; None: it is current.
+_OUTDATED = sa.text(f"""
+    (SELECT CASE WHEN {differs_from_settings(STARTS.format("s"))} THEN '{RECEIVER_SETTINGS}' END
+     FROM heimdall.recording_sessions s
+     JOIN heimdall.measurement_features mf ON mf.recording_session_id = s.id
+     WHERE s.id = :outdated_id AND {HAS_FEATURES} AND {VERSION} IS NOT NULL)""")
 
-    To be asked where ``locks.keep_settings`` holds, or it may be otherwise already.
+
+def why_outdated(session_id: UUID) -> sa.TextClause:
+    """SQL for the reason with which a session's row has to be marked, by the settings that hold now.
+
+    NULL: it is current. To be asked where ``locks.keep_settings`` holds, or it may be otherwise already.
     """
-    query = f"""
-        SELECT {differs_from_settings(STARTS.format("s"))}
-        FROM heimdall.recording_sessions s
-        JOIN heimdall.measurement_features mf ON mf.recording_session_id = s.id
-        WHERE s.id = :id AND {HAS_FEATURES} AND {VERSION} IS NOT NULL"""
-    return RECEIVER_SETTINGS if connection.scalar(sa.text(query), {"id": session_id}) else None
+    return _OUTDATED.bindparams(outdated_id=session_id)
 
 
 def _mark(connection: Connection, station: str, since: datetime, until: datetime | None) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -141,6 +142,16 @@ def missing_sessions(connection: Connection, session_ids: Collection[UUID]) -> l
     return [key for key in session_ids if key not in found]
 
 
+_SESSION = sa.text("SELECT * FROM heimdall.recording_sessions WHERE id = :id")
+_DISTANCE = sa.func.abs(known_sources.c.frequency_hz - sa.bindparam("frequency_hz", type_=sa.BigInteger))
+_NEAREST_SOURCES = (
+    sa.select(known_sources, _DISTANCE.label("distance_hz"))
+    .where(sa.bindparam("tolerance_hz", type_=sa.Double) >= _DISTANCE)
+    .order_by(_DISTANCE)
+    .limit(2)
+)
+
+
 def load_session(connection: Connection, session_id: UUID, *, source_tolerance_hz: float) -> Session:
     """A session with its measurements that have IQ data, its receivers' settings at the time, and its ground truth.
 
@@ -159,9 +170,7 @@ def load_session(connection: Connection, session_id: UUID, *, source_tolerance_h
     UnknownSession
         There is no such session.
     """
-    row = connection.execute(
-        sa.text("SELECT * FROM heimdall.recording_sessions WHERE id = :id"), {"id": session_id}
-    ).one_or_none()
+    row = connection.execute(_SESSION, {"id": session_id}).one_or_none()
     if row is None:
         raise UnknownSession(f"there is no recording session {session_id}")
     started_at = row.session_start or row.created_at
@@ -186,12 +195,16 @@ def load_session(connection: Connection, session_id: UUID, *, source_tolerance_h
     )
 
 
+_statement = lru_cache(maxsize=4)(sa.text)
+"""Of a text that is always the same for a database: looking for its parameters takes longer than comparing it."""
+
+
 def _measurements(connection: Connection, session_id: UUID, started_at: datetime) -> list[Measurement]:
     query = f"""
         WITH wanted AS MATERIALIZED (SELECT * FROM heimdall.recording_sessions WHERE id = :id)
         SELECT m.* FROM ({linked_measurements(connection, "wanted")}) m
         ORDER BY m."timestamp", m.name, m.id"""
-    rows = connection.execute(sa.text(query), {"id": session_id}).all()
+    rows = connection.execute(_statement(query), {"id": session_id}).all()
     settings = settings_at(connection, {row.name for row in rows}, started_at)
     return [
         Measurement(
@@ -214,14 +227,8 @@ def _source(connection: Connection, condition: sa.ColumnElement[bool]) -> KnownS
 
 
 def _nearest_source(connection: Connection, frequency_hz: int, tolerance_hz: float) -> KnownSource | None:
-    distance = sa.func.abs(known_sources.c.frequency_hz - frequency_hz)
-    query = (
-        sa.select(known_sources, distance.label("distance_hz"))
-        .where(distance <= tolerance_hz)
-        .order_by(distance)
-        .limit(2)
-    )
-    rows: Sequence[Any] = connection.execute(query).all()
+    near = {"frequency_hz": frequency_hz, "tolerance_hz": tolerance_hz}
+    rows: Sequence[Any] = connection.execute(_NEAREST_SOURCES, near).all()
     if not rows or (len(rows) == 2 and rows[0].distance_hz == rows[1].distance_hz):
         return None
     return _known_source(rows[0])

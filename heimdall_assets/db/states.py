@@ -53,15 +53,19 @@ def state_of(connection: Connection, session_id: UUID) -> sa.Row[tuple[object, .
     return connection.execute(sa.select(states).where(states.c.recording_session_id == session_id)).one_or_none()
 
 
+_WAITS_AGAIN = sa.or_(states.c.new_inputs.is_not(None), states.c.next_attempt_at <= sa.func.clock_timestamp())
+_LOOK = sa.select(states, sa.func.coalesce(_WAITS_AGAIN, sa.false()).label("waits_again")).where(
+    states.c.recording_session_id == sa.bindparam("id")
+)
+
+
 def look(connection: Connection, session_id: UUID) -> sa.Row[Any] | None:
     """The row of feature_states, for whoever is about to work on the session, or None.
 
     Beside its columns there is ``waits_again``: true if the session is to be computed although it has features, since
     its inputs changed or a retry is due.
     """
-    waits_again = sa.or_(states.c.new_inputs.is_not(None), states.c.next_attempt_at <= sa.func.clock_timestamp())
-    query = sa.select(states, sa.func.coalesce(waits_again, sa.false()).label("waits_again"))
-    return connection.execute(query.where(states.c.recording_session_id == session_id)).one_or_none()
+    return connection.execute(_LOOK, {"id": session_id}).one_or_none()
 
 
 def set_featured(
@@ -74,13 +78,13 @@ def set_featured(
     measurements_with_features: int,
     reason: str | None,
     message: str | None,
-    stale_reason: str | None = None,
+    stale_reason: sa.TextClause | None = None,
     inputs_tried: str | None = None,
     retry: RetryRule | None = None,
 ) -> None:
     """The session has features: state done or partial; a partial one keeps the missing receivers' reason.
 
-    They are current, unless something changed while they were computed: then ``stale_reason`` says what. ``retry`` is
+    They are current, unless something changed while they were computed: ``stale_reason`` is SQL for what. ``retry`` is
     given where the missing receivers may come yet: then the session is tried again, as often as the rule says.
     """
     _set_final(

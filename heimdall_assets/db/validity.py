@@ -33,13 +33,15 @@ def in_force(station: str, moment: str) -> str:
         ORDER BY rs.valid_from DESC LIMIT 1"""
 
 
+_SETTINGS_AT = sa.text(f"""
+    SELECT st.name, held.calibration_db, held.passband_low_hz, held.passband_high_hz, held.remove_dc
+    FROM unnest(CAST(:stations AS text[])) st (name)
+    CROSS JOIN LATERAL ({in_force("st.name", "CAST(:moment AS timestamptz)")}) held""")
+
+
 def settings_at(connection: Connection, stations: Collection[str], moment: datetime) -> dict[str, ReceiverSettings]:
     """The settings of stations at a moment; a station without any has the defaults."""
-    query = f"""
-        SELECT st.name, held.calibration_db, held.passband_low_hz, held.passband_high_hz, held.remove_dc
-        FROM unnest(CAST(:stations AS text[])) st (name)
-        CROSS JOIN LATERAL ({in_force("st.name", "CAST(:moment AS timestamptz)")}) held"""
-    rows = connection.execute(sa.text(query), {"stations": list(stations), "moment": moment})
+    rows = connection.execute(_SETTINGS_AT, {"stations": list(stations), "moment": moment})
     found = {row.name: settings_of(row) for row in rows}
     return {name: found.get(name, ReceiverSettings()) for name in stations}
 

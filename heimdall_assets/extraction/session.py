@@ -259,7 +259,7 @@ def _store_result(connection: Connection, result: SessionFeatures, attempt: Atte
                 measurements_with_features=sum(m.station.name in usable for m in session.measurements),
                 reason=failed[0].failure.reason if failed and failed[0].failure else None,
                 message=_missing(failed),
-                stale_reason=receivers.why_outdated(connection, session.id),
+                stale_reason=receivers.why_outdated(session.id),
                 inputs_tried=attempt.inputs_tried,
                 retry=retry,
             )

@@ -177,9 +177,7 @@ def confine(path: Path, roots: Sequence[Path], location: str | None = None) -> P
     """
     shown = repr(location if location is not None else str(path))
     try:
-        resolved = Path(os.path.realpath(path))
-        # Behind a loop of links realpath gives up and leaves the rest unresolved, links included.
-        settled = resolved == Path(os.path.realpath(resolved))
+        resolved, settled = _followed(path)
     except OSError as error:
         raise LocationRefused(f"{shown} is refused: {error.strerror}") from error
     if not settled:
@@ -187,3 +185,13 @@ def confine(path: Path, roots: Sequence[Path], location: str | None = None) -> P
     if not any(resolved.is_relative_to(root) for root in roots):
         raise LocationRefused(f"{shown} is refused: it lies outside of the folders that IQ is read from")
     return resolved
+
+
+def _followed(path: Path) -> tuple[Path, bool]:
+    """The path with links followed, and whether all could be."""
+    try:
+        return Path(os.path.realpath(path, strict=True)), True
+    except OSError:  # it does not exist, or its links lead in a circle
+        resolved = Path(os.path.realpath(path))
+    # Behind a loop of links realpath gives up and leaves the rest unresolved, links included.
+    return resolved, resolved == Path(os.path.realpath(resolved))

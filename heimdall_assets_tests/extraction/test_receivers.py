@@ -391,16 +391,15 @@ def test_a_setting_waits_for_a_result_that_is_being_stored_and_marks_it_then(
         "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
     )
 
-    def why_outdated(connection: Connection, session_id: UUID) -> str | None:
-        found = original(connection, session_id)  # looked, and not committed yet
+    def set_featured(connection: Connection, session_id: UUID, **values: Any) -> None:
+        original(connection, session_id, **values)  # looked, and not committed yet
         thread.start()
         while factory.scalar(waiting) == 0 and thread.is_alive():
             time.sleep(0.01)
         assert thread.is_alive()
-        return found
 
-    original = receivers.why_outdated
-    monkeypatch.setattr(receivers, "why_outdated", why_outdated)
+    original = states.set_featured
+    monkeypatch.setattr(states, "set_featured", set_featured)
     assert extract_session(engine, key, settings).computed
     thread.join(timeout=60)
     assert [change.sessions_stale for change in changes] == [1]
