@@ -5,8 +5,9 @@ import logging
 import socket
 from collections.abc import Collection, Iterable
 from datetime import timedelta
+from pathlib import Path
 
-from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
+from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, RunRecord, RunsFilter
 from dagster._core.definitions.assets.job.asset_job import IMPLICIT_ASSET_JOB_NAME
 from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 from dagster._core.storage.tags import GRPC_INFO_TAG
@@ -97,27 +98,37 @@ def _fail_those_that_never_came(instance: DagsterInstance, connection: Connectio
     for grace in (START_GRACE, ORPHAN_GRACE):
         for record in instance.get_run_records(RunsFilter(run_ids=list(waiting), updated_before=now - grace)):
             run = record.dagster_run
-            if run.status in _ON_THE_WAY and (grace is START_GRACE or _is_orphan(run)):
+            if run.status in _ON_THE_WAY and (grace is START_GRACE or _is_orphan(record)):
                 logger.warning("run %s did not start within %d s", run.run_id, grace.total_seconds())
                 instance.report_run_failed(run, message="The process of this run ended before it began.")
 
 
-def _is_orphan(run: DagsterRun) -> bool:
+def _is_orphan(record: RunRecord) -> bool:
     """True if the run's process is gone, or the code server that was to start it; False where neither is named."""
-    if PROCESS_TAG in run.tags:
-        return LocalProcess.from_tag(run.tags[PROCESS_TAG]).is_gone
+    tags = record.dagster_run.tags
+    if PROCESS_TAG in tags:
+        return LocalProcess.from_tag(tags[PROCESS_TAG]).is_gone
     try:
-        server = json.loads(run.tags[GRPC_INFO_TAG])
-        address = (server["host"], server["port"]) if "port" in server else server["socket"]
+        server = json.loads(tags[GRPC_INFO_TAG])
+        if "port" in server:
+            return _is_deserted(socket.AF_INET, (server["host"], server["port"]))
+        path = Path(server["socket"])
     except (KeyError, ValueError, TypeError):
         return False
-    with socket.socket(socket.AF_INET if "port" in server else socket.AF_UNIX) as probe:
+    # Whoever supervises a server starts another in its place.
+    is_others = path.exists() and path.stat().st_ctime > record.update_timestamp.timestamp()
+    return is_others or _is_deserted(socket.AF_UNIX, str(path))
+
+
+def _is_deserted(family: socket.AddressFamily, address: str | tuple[str, int]) -> bool:
+    """True if nobody listens at the address."""
+    with socket.socket(family) as probe:
         probe.settimeout(CODE_SERVER_TIMEOUT_S)
         try:
             probe.connect(address)
         except TimeoutError:
             return False
-        except OSError:  # nobody listens
+        except OSError:
             return True
     return False
 

@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import tempfile
+import time
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -92,9 +93,17 @@ def test_a_run_that_is_on_its_way_whose_process_or_code_server_is_gone_is_failed
         return dagster.add_run(DagsterRunStatus.STARTING, tags={".dagster/grpc_info": json.dumps(server)})
 
     # Beneath the test's own folder paths grow longer than a socket's may be.
-    with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as server:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        socket.socket(socket.AF_UNIX) as server,
+        socket.socket(socket.AF_UNIX) as later_server,
+    ):
         server.bind(f"{folder}/alive")
         server.listen()
+        replaced = start(host="localhost", socket=f"{folder}/again")
+        time.sleep(0.1)  # file systems keep times by the kernel's tick
+        later_server.bind(f"{folder}/again")
+        later_server.listen()
         alive, gone = (
             start(host="localhost", socket=f"{folder}/alive"),
             start(host="localhost", socket=f"{folder}/gone"),
@@ -109,6 +118,7 @@ def test_a_run_that_is_on_its_way_whose_process_or_code_server_is_gone_is_failed
         look(dagster, engine)
     assert dagster.status_of(alive) == DagsterRunStatus.STARTING
     assert dagster.status_of(gone) == DagsterRunStatus.FAILURE
+    assert dagster.status_of(replaced) == DagsterRunStatus.FAILURE
     assert dagster.status_of(closed_port) == DagsterRunStatus.FAILURE
     assert dagster.status_of(elsewhere) == DagsterRunStatus.STARTING
     assert dagster.status_of(dead) == DagsterRunStatus.FAILURE
