@@ -1,5 +1,5 @@
 """The `heimdall` command."""
 
-from heimdall_assets.cli.app import main
+from heimdall_assets.cli.entry import main
 
 __all__ = ["main"]

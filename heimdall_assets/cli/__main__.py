@@ -1,5 +1,5 @@
 """``python -m heimdall_assets.cli``: the command where its script is not on the path."""
 
-from heimdall_assets.cli.app import main
+from heimdall_assets.cli import main
 
 main()

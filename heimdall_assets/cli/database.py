@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from heimdall_assets.settings import Settings
 
+app = typer.Typer(help="The database: migrations, and the embedded PostgreSQL.", no_args_is_help=True)
+
 
 @contextmanager
 def connected(settings: Settings) -> Iterator[Engine]:
@@ -44,6 +46,7 @@ def connected(settings: Settings) -> Iterator[Engine]:
             engine.dispose()
 
 
+@app.command("upgrade")
 def upgrade(
     sql: Annotated[bool, typer.Option("--sql", help="Print the migrations as SQL and change nothing.")] = False,
     as_json: JsonOption = False,
@@ -70,6 +73,7 @@ def upgrade(
             out.print(f"database at revision {after}" + (", as it was" if before == after else f" (was: {before})"))
 
 
+@app.command("grants")
 def grants(
     role: Annotated[str, typer.Argument(help="Name of a role.")],
     ingest: Annotated[bool, typer.Option("--ingest", help="It may also register recordings.")] = False,
@@ -99,6 +103,7 @@ def _sql_for(settings: Settings) -> str:
     return migrate.upgrade_sql(before, catalog)
 
 
+@app.command("serve")
 def serve(
     while_used: Annotated[
         bool, typer.Option("--while-used", help="End by itself when no process uses the server any more.")

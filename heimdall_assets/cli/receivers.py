@@ -33,7 +33,16 @@ FromOption = Annotated[
     typer.Option("--from", help="Since when, ISO 8601, or `beginning`: for every recording. Default: from now on."),
 ]
 
+app = typer.Typer(
+    help="""Settings of receivers: calibration, passband, offset; each holds from a moment on.
 
+    Example: heimdall receivers list
+    """,
+    no_args_is_help=True,
+)
+
+
+@app.command("list")
 def show_all(
     everything: Annotated[bool, typer.Option("--all", help="With all that was set before, or for later.")] = False,
     as_json: JsonOption = False,
@@ -67,6 +76,7 @@ def show_all(
             _print_list(documents)
 
 
+@app.command("set")
 def set_one(
     station: Annotated[str, typer.Argument(help="Name of a receiver.")],
     since: FromOption = None,
@@ -107,6 +117,7 @@ def set_one(
         _print_change(station, change, as_json=as_json)
 
 
+@app.command("remove")
 def remove(
     station: Annotated[str, typer.Argument(help="Name of a receiver.")],
     since: Annotated[str, typer.Option("--from", help="Of when the setting is, as `receivers list --all` shows it.")],

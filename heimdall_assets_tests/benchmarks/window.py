@@ -28,7 +28,7 @@ from dagster import AssetMaterialization, DagsterEvent, DagsterEventType, Dagste
 from dagster._core.events import StepMaterializationData
 
 from heimdall_assets import embedded
-from heimdall_assets.cli.coverage import session_document
+from heimdall_assets.cli.session import session_document
 from heimdall_assets.db import coverage, discovery
 from heimdall_assets.db.engine import open_engine, transaction
 from heimdall_assets.db.urls import heimdall_url

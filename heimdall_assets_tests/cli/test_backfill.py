@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from heimdall_assets.cli.app import main
+from heimdall_assets.cli import main
 from heimdall_assets_tests.cli.test_running import heimdall, left_behind, recording
 
 if TYPE_CHECKING:

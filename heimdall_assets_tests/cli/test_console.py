@@ -15,7 +15,8 @@ import typer
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from heimdall_assets.cli.app import app, main
+from heimdall_assets.cli import main
+from heimdall_assets.cli.app import app
 from heimdall_assets.cli.console import fail, print_json, reporting
 from heimdall_assets.errors import DatabaseUnavailable, SettingError, UnknownSession
 

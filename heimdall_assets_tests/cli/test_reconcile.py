@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import sqlalchemy as sa
 
-from heimdall_assets.cli.app import main
+from heimdall_assets.cli import main
 from heimdall_assets.db import discovery, reconciliations, states
 from heimdall_assets.db.engine import transaction
 from heimdall_assets.db.progress import progress

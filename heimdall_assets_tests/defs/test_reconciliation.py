@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from dagster import DagsterRunStatus, SensorResult, build_sensor_context
 from dagster._core.storage.event_log import SqlEventLogStorage
 
-from heimdall_assets.cli.coverage import session_document
+from heimdall_assets.cli.session import session_document
 from heimdall_assets.db import coverage, discovery, partitions, reconciliations, requests, work
 from heimdall_assets.db.engine import transaction
 from heimdall_assets.db.locks import run_lock
