@@ -32,6 +32,7 @@
     ├── OutputFailed                 a file that was asked for cannot be written
     ├── WebhookFailed                nobody at the webhook of alerts answers, or not with success
     ├── OutdatedWorker               a worker's code is older than the daemon's
+    ├── WorkerFailed                 a worker ended although nobody had asked it to
     ├── NoRecordings                 no measurement of the session has IQ data
     ├── NoFeatures                   nothing is stored that could be looked at again
     ├── SessionNotCompleted          it is still being recorded, or was given up
@@ -251,6 +252,12 @@ class OutdatedWorker(HeimdallError):
     """The worker was sent a run by a daemon of a newer release; it must be upgraded."""
 
     reason = "outdated_worker"
+
+
+class WorkerFailed(HeimdallError):
+    """A worker ended although nobody had asked it to: its processes do not start, or the broker refuses it."""
+
+    reason = "worker_failed"
 
 
 class NoRecordings(HeimdallError):

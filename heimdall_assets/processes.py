@@ -27,6 +27,8 @@ logger = logging.getLogger(__name__)
 STOP_GRACE_S = 20.0
 """How long processes may take to end by themselves before they are killed."""
 RESTART_DELAY_S = 2.0
+"""Before the second start of what ended twice; then twice as long each time."""
+LONGEST_DELAY_S = 60.0
 MAX_RESTARTS = 5
 STEADY_S = 600.0
 """What has run for so long does not end again and again, but once more."""
@@ -59,13 +61,15 @@ class Processes:
         self._log_folder = log_folder
         self._commands: dict[str, Sequence[str]] = {}
         self._children: dict[str, subprocess.Popen[bytes]] = {}
-        self._restarts: dict[str, int] = {}
         self._started_s: dict[str, float] = {}
+        self._ends: dict[str, int] = {}
+        self._due_s: dict[str, float] = {}
         self._folder: Path | None = None
         log_folder.mkdir(parents=True, exist_ok=True)
 
     def start(self, name: str, command: Sequence[str]) -> None:
         """Start a process under a name."""
+        self._due_s.pop(name, None)
         self._commands[name] = command
         self._started_s[name] = time.monotonic()
         with self._log(name) as log:
@@ -78,31 +82,55 @@ class Processes:
                 start_new_session=True,
             )
 
-    def check(self) -> None:
-        """Start again what has ended.
+    def start_again(self, name: str) -> None:
+        """Start what has ended, as it was started before."""
+        self.start(name, self._commands[name])
+
+    def check(self, *, for_ever: bool = False) -> None:
+        """Start again what has ended: at once, and after growing waits where it ends again and again.
+
+        To be called every second or so; it does not wait itself.
+
+        Parameters
+        ----------
+        for_ever : bool
+            Never give up: what is needed may be away for hours.
 
         Raises
         ------
         ProcessFailed
             It ended too often.
         """
-        for name, child in list(self._children.items()):
-            code = child.poll()
+        for name in list(self._children):
+            code = self.exit_code(name)
             if code is None:
                 continue
-            _kill_group(child.pid)
-            is_steady = time.monotonic() - self._started_s[name] > STEADY_S
-            self._restarts[name] = 1 if is_steady else self._restarts.get(name, 0) + 1
-            if self._restarts[name] > MAX_RESTARTS:
-                raise ProcessFailed(f"{name} ended with code {code}, again and again: see {self.log_path(name)}")
-            logger.warning("%s ended with code %s: starting it again (log: %s)", name, code, self.log_path(name))
-            time.sleep(RESTART_DELAY_S)
-            self.start(name, self._commands[name])
+            if name not in self._due_s:
+                self._due_s[name] = self._note_end(name, code, for_ever=for_ever)
+            if time.monotonic() >= self._due_s[name]:
+                self.start_again(name)
+
+    def _note_end(self, name: str, code: int, *, for_ever: bool) -> float:
+        """Clean up after a process that ended; when it is to be started again."""
+        _kill_group(self.pid(name))
+        now_s = time.monotonic()
+        is_steady = now_s - self._started_s[name] > STEADY_S
+        ends = self._ends[name] = 1 if is_steady else self._ends.get(name, 0) + 1
+        if ends > MAX_RESTARTS and not for_ever:
+            raise ProcessFailed(f"{name} ended with code {code}, again and again: see {self.log_path(name)}")
+        delay_s = 0.0 if ends == 1 else min(RESTART_DELAY_S * 2.0 ** min(ends - 2, 60), LONGEST_DELAY_S)
+        logger.warning(
+            "%s ended with code %s: it is started again in %.0f s (log: %s)", name, code, delay_s, self.log_path(name)
+        )
+        return now_s + delay_s
 
     def is_running(self, name: str) -> bool:
         """True while the process has not ended; False where it was not started."""
-        child = self._children.get(name)
-        return child is not None and child.poll() is None
+        return name in self._children and self.exit_code(name) is None
+
+    def exit_code(self, name: str) -> int | None:
+        """What the process ended with, negative for a signal; None while it runs."""
+        return self._children[name].poll()
 
     def pid(self, name: str) -> int:
         """The process's number; another one after it was started again."""

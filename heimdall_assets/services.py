@@ -140,9 +140,11 @@ def _workspace(processes: Processes) -> Path:
 
 
 def _listens(processes: Processes) -> bool:
-    """True once the code server has loaded the definitions, which it does before it listens."""
-    if not processes.is_running(CODE_SERVER):
-        raise ProcessFailed(f"the code server ended: see {processes.log_path(CODE_SERVER)}")
+    """True once the code server has loaded the definitions, which it does before it listens.
+
+    For that it needs PostgreSQL, which may be coming up itself.
+    """
+    processes.check()
     with socket.socket(socket.AF_UNIX) as probe:
         try:
             probe.connect(str(_socket(processes)))

@@ -64,6 +64,18 @@ def log_of(children: Processes, name: str) -> str:
     return children.log_path(name).read_text().strip()
 
 
+def keep_checking(children: Processes, name: str, *, ends: int, for_ever: bool = False) -> None:
+    """Start a child again until it has ended so often."""
+    seen: set[int] = set()
+
+    def has_ended_so_often() -> bool:
+        children.check(for_ever=for_ever)
+        seen.add(children.pid(name))
+        return len(seen) > ends
+
+    wait_for(has_ended_so_often, f"{name} to end {ends} times", poll_s=0.02)
+
+
 def test_stopping_ends_children_and_what_they_started(children: Processes) -> None:
     with children:
         children.start("sleeper", [sys.executable, "-c", SLEEPER_WITH_CHILD])
@@ -83,13 +95,20 @@ def test_a_child_that_ignores_sigterm_is_killed(children: Processes) -> None:
 def test_a_child_that_ends_is_started_again_but_not_for_ever(children: Processes) -> None:
     with children:
         children.start("brief", [sys.executable, "-c", "print('once more')"])
-        for _ in range(processes.MAX_RESTARTS):
-            wait_for(lambda: not children.is_running("brief"), "it to end", poll_s=0.02)
-            children.check()
-        wait_for(lambda: not children.is_running("brief"), "it to end", poll_s=0.02)
         with pytest.raises(ProcessFailed, match=r"brief ended with code 0, again and again: see .*brief\.log"):
-            children.check()
+            keep_checking(children, "brief", ends=processes.MAX_RESTARTS + 1)
         assert children.log_path("brief").read_text().count("once more") == 1 + processes.MAX_RESTARTS
+
+
+def test_it_is_started_at_once_then_after_growing_waits_and_for_ever_where_that_is_asked_for(
+    children: Processes, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(processes, "LONGEST_DELAY_S", 0.05)
+    with children:
+        children.start("brief", [sys.executable, "-c", ""])
+        keep_checking(children, "brief", ends=processes.MAX_RESTARTS + 2, for_ever=True)
+    waits_s = [record.args[2] for record in caplog.records if isinstance(record.args, tuple)]
+    assert waits_s == pytest.approx([0, 0.01, 0.02, 0.04, 0.05, 0.05, 0.05])
 
 
 def test_a_child_that_ends_now_and_then_is_started_again_for_ever(
@@ -98,9 +117,7 @@ def test_a_child_that_ends_now_and_then_is_started_again_for_ever(
     monkeypatch.setattr(processes, "STEADY_S", 0.0)
     with children:
         children.start("long", [sys.executable, "-c", ""])
-        for _ in range(processes.MAX_RESTARTS + 2):
-            wait_for(lambda: not children.is_running("long"), "it to end", poll_s=0.02)
-            children.check()
+        keep_checking(children, "long", ends=processes.MAX_RESTARTS + 2)
 
 
 def test_a_taken_port_is_named_before_anything_is_started() -> None:

@@ -85,7 +85,7 @@ def up(
                     out.print(f"They plan nothing: {held.in_words}; `heimdall resume` ends it.", markup=False)
             sys.stdout.flush()
             while not stopped.wait(1.0):
-                processes.check()
+                processes.check(for_ever=True)
                 _keep_database(settings)
             err.print("stopping", markup=False)
 

@@ -17,7 +17,7 @@ from heimdall_assets.defs.fleet.app import EXECUTE_RUN, fleet_app, queue_name
 from heimdall_assets.defs.fleet.execution import execute
 from heimdall_assets.defs.fleet.release import Code, this_code
 from heimdall_assets.dsp import keep_freed_memory, load_kernels
-from heimdall_assets.errors import DatabaseError, OutdatedWorker
+from heimdall_assets.errors import DatabaseError, OutdatedWorker, WorkerFailed
 from heimdall_assets.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -58,6 +58,8 @@ def serve(
     ------
     OutdatedWorker
         The daemon runs a newer release.
+    WorkerFailed
+        It ended by itself; Celery has logged why.
     """
     app = fleet_app(settings)
     _register(app)
@@ -85,6 +87,8 @@ def serve(
     worker.start()
     if _is_outdated.value:
         raise OutdatedWorker(f"this worker runs {this_code()}, and the daemon a newer release: upgrade it")
+    if worker.exitcode:
+        raise WorkerFailed("the worker ended although nobody had asked it to: its log says why")
 
 
 def _leave_logging(**_: Any) -> None:

@@ -44,6 +44,19 @@ def test_a_worker_says_when_it_is_ready_and_ends_when_it_is_asked_to(
     assert json.loads(document) == {"worker": f"first@{socket.gethostname()}", "queues": ["fresh"], "concurrency": 1}
 
 
+def test_a_worker_that_ends_by_itself_ends_with_1(
+    dagster: Dagster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with broker("redis", tmp_path / "redis") as url:
+        monkeypatch.setenv("HEIMDALL_CELERY_BROKER_URL", url)
+        # Its pool needs more files than it may open.
+        command = ["/bin/sh", "-c", 'ulimit -n 64; exec "$@"', "sh", *WORKER, "--concurrency", "32"]
+        done = subprocess.run(command, env=dict(os.environ), capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 1
+    assert "Too many open files" in done.stderr
+    assert done.stderr.rstrip().endswith("the worker ended although nobody had asked it to: its log says why")
+
+
 def test_a_worker_that_is_behind_hands_the_run_back_and_ends_with_the_reason(
     dagster: Dagster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
