@@ -64,11 +64,14 @@ class Processes:
         self._started_s: dict[str, float] = {}
         self._ends: dict[str, int] = {}
         self._due_s: dict[str, float] = {}
+        self._needed: set[str] = set()
         self._folder: Path | None = None
         log_folder.mkdir(parents=True, exist_ok=True)
 
-    def start(self, name: str, command: Sequence[str]) -> None:
-        """Start a process under a name."""
+    def start(self, name: str, command: Sequence[str], *, ends_last: bool = False) -> None:
+        """Start a process under a name; one that others need ends after them."""
+        if ends_last:
+            self._needed.add(name)
         self._due_s.pop(name, None)
         self._commands[name] = command
         self._started_s[name] = time.monotonic()
@@ -149,24 +152,8 @@ class Processes:
 
     def stop(self) -> None:
         """End all of them, and whatever they started: by SIGTERM, and by SIGKILL what does not listen."""
-        descendants = [process for child in self._children.values() for process in _descendants(child.pid)]
-        for child in self._children.values():
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(child.pid, signal.SIGTERM)
-        deadline = time.monotonic() + STOP_GRACE_S
-        for child in self._children.values():
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                child.wait(max(0.1, deadline - time.monotonic()))
-        # What a child started after the first look is in its process group.
-        descendants += [process for child in self._children.values() for process in _descendants(child.pid)]
-        psutil.wait_procs(descendants, timeout=max(0.1, deadline - time.monotonic()))
-        for child in self._children.values():
-            _kill_group(child.pid)
-            child.wait()
-        for process in descendants:
-            with contextlib.suppress(psutil.Error):
-                process.kill()
-        psutil.wait_procs(descendants, timeout=5)
+        _end([child for name, child in self._children.items() if name not in self._needed])
+        _end([child for name, child in self._children.items() if name in self._needed])
         self._children.clear()
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
@@ -210,6 +197,28 @@ def wait_until(
             return True
         stopped.wait(poll_s)
     return False
+
+
+def _end(children: Sequence[subprocess.Popen[bytes]]) -> None:
+    """End processes and whatever they started, all at the same time."""
+    descendants = [process for child in children for process in _descendants(child.pid)]
+    for child in children:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGTERM)
+    deadline = time.monotonic() + STOP_GRACE_S
+    for child in children:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(max(0.1, deadline - time.monotonic()))
+    # What a child started after the first look is in its process group.
+    descendants += [process for child in children for process in _descendants(child.pid)]
+    psutil.wait_procs(descendants, timeout=max(0.1, deadline - time.monotonic()))
+    for child in children:
+        _kill_group(child.pid)
+        child.wait()
+    for process in descendants:
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+    psutil.wait_procs(descendants, timeout=5)
 
 
 def _descendants(pid: int) -> list[psutil.Process]:

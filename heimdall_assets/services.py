@@ -61,6 +61,7 @@ def start_code_server(processes: Processes) -> None:
             "--use-python-environment-entry-point",  # runs are started with this Python
             *_log_format(),
         ],
+        ends_last=True,  # a tick that is under way would fail
     )
 
 

@@ -37,6 +37,17 @@ signal.signal(signal.SIGTERM, signal.SIG_IGN)
 print("deaf", flush=True)
 time.sleep(300)
 """
+NOTES_ITS_END = """
+import pathlib, signal, sys, time
+def end(*_):
+    time.sleep(float(sys.argv[2]))
+    with pathlib.Path(sys.argv[1]).open("a") as notes:
+        notes.write(sys.argv[2] + " ")
+    sys.exit()
+signal.signal(signal.SIGTERM, end)
+print("ready", flush=True)
+time.sleep(300)
+"""
 ASKS_FOR_SIGINT = """
 import signal
 print(signal.getsignal(signal.SIGINT) is signal.default_int_handler, flush=True)
@@ -90,6 +101,15 @@ def test_a_child_that_ignores_sigterm_is_killed(children: Processes) -> None:
         log_of(children, "deaf")
         started = time.monotonic()
     assert time.monotonic() - started < 15
+
+
+def test_what_others_need_ends_after_them(children: Processes, tmp_path: Path) -> None:
+    notes = tmp_path / "notes"
+    with children:
+        children.start("needed", [sys.executable, "-c", NOTES_ITS_END, str(notes), "0"], ends_last=True)
+        children.start("slow", [sys.executable, "-c", NOTES_ITS_END, str(notes), "0.3"])
+        assert {log_of(children, name) for name in ("needed", "slow")} == {"ready"}
+    assert notes.read_text() == "0.3 0 "
 
 
 def test_a_child_that_ends_is_started_again_but_not_for_ever(children: Processes) -> None:
