@@ -47,24 +47,6 @@ def dagster_processes(settings: Settings, **addresses: str) -> Processes:
     return Processes(environment, settings.home / "logs")
 
 
-def start_code_server(processes: Processes) -> None:
-    """Start the process that loads the definitions, or one in the place of another that has ended.
-
-    It listens on a socket that only this user can reach: whoever speaks to it can have code carried out. Webserver
-    and daemon find another one there within two seconds.
-    """
-    processes.start(
-        CODE_SERVER,
-        [
-            *[sys.executable, "-m", "dagster", "api", "grpc", "--socket", str(_socket(processes))],
-            *["--module-name", DEFINITIONS, "--location-name", LOCATION],
-            "--use-python-environment-entry-point",  # runs are started with this Python
-            *_log_format(),
-        ],
-        ends_last=True,  # a tick that is under way would fail
-    )
-
-
 def start_daemon(processes: Processes) -> None:
     """Start Dagster's daemon: sensor, schedule, run queue, backfills; the code server too where none runs.
 
@@ -131,13 +113,31 @@ def require_free_port(host: str, port: int) -> None:
 def _workspace(processes: Processes) -> Path:
     """A workspace that names the code server of the set, which runs from here on."""
     if not processes.is_running(CODE_SERVER):
-        start_code_server(processes)
+        _start_code_server(processes)
     if not wait_until(lambda: _listens(processes), stopped=threading.Event(), timeout_s=CODE_SERVER_TIMEOUT_S):
         raise ProcessFailed(f"the definitions are not loaded: see {processes.log_path(CODE_SERVER)}")
     workspace = processes.folder / "workspace.yaml"
     server = {"socket": str(_socket(processes)), "location_name": LOCATION}
     workspace.write_text(json.dumps({"load_from": [{"grpc_server": server}]}))  # JSON is YAML
     return workspace
+
+
+def _start_code_server(processes: Processes) -> None:
+    """Start the process that loads the definitions, or one in the place of another that has ended.
+
+    It listens on a socket that only this user can reach: whoever speaks to it can have code carried out. Webserver
+    and daemon find another one there within two seconds.
+    """
+    processes.start(
+        CODE_SERVER,
+        [
+            *[sys.executable, "-m", "dagster", "api", "grpc", "--socket", str(_socket(processes))],
+            *["--module-name", DEFINITIONS, "--location-name", LOCATION],
+            "--use-python-environment-entry-point",  # runs are started with this Python
+            *_log_format(),
+        ],
+        ends_last=True,  # a tick that is under way would fail
+    )
 
 
 def _listens(processes: Processes) -> bool:

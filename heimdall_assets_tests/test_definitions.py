@@ -16,7 +16,7 @@ from dagster import (
     TableSchema,
 )
 
-from heimdall_assets import definitions, embedded
+from heimdall_assets import definitions, embedded, services
 from heimdall_assets.db import tables
 from heimdall_assets.definitions import defs
 from heimdall_assets.dsp import FEATURES
@@ -168,6 +168,7 @@ def test_the_workspace_points_at_this_module() -> None:
     workspace = yaml.safe_load(embedded.project_file("workspace.yaml").read_text())
     ((entry,),) = [workspace["load_from"]]
     assert entry["python_module"] == {"module_name": definitions.__name__, "location_name": "heimdall_assets"}
+    assert entry["python_module"] == {"module_name": services.DEFINITIONS, "location_name": services.LOCATION}
 
 
 def test_dagsters_settings_fail_a_batch_once_and_keep_a_slot_for_fresh_work() -> None:

@@ -12,15 +12,13 @@ from heimdall_assets.cli.console import DebugOption, JsonOption, out, print_json
 from heimdall_assets.cli.database import connected
 from heimdall_assets.db import coverage, features, sessions, staleness, states
 from heimdall_assets.db.engine import transaction
-from heimdall_assets.extraction import featured_state
+from heimdall_assets.extraction import counted_state
 from heimdall_assets.extraction.stored import inputs_of, mean_of, receivers_of
 from heimdall_assets.records import FEATURE_VERSION
 from heimdall_assets.settings import load_settings
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
-
-    from heimdall_assets.records import Session
 
 WHY_STALE = {
     "other_code": "other code computed the features",
@@ -83,7 +81,7 @@ def session_document(connection: Connection, session_id: UUID, source_tolerance_
         "session_name": session.name,
         "session_start": session.started_at,
         "status": session.status,
-        "state": _state_name(session, state, stored),
+        "state": counted_state(session, state, stored),
         "stale": stale_reason is not None,
         "stale_reason": stale_reason,
         "state_row": None if state is None else state._asdict(),
@@ -103,20 +101,6 @@ def session_document(connection: Connection, session_id: UUID, source_tolerance_
         "errors": [{"rx_id": r.name, **_error_of(r.error)} for r in objects if r.error is not None]
         + _session_errors(state),
     }
-
-
-def _state_name(session: Session, state: Any, stored: features.StoredFeatures | None) -> str | None:
-    """The session's state as ``stats`` counts it: by the tables where they say more than feature_states."""
-    if session.status != "completed":
-        return None
-    known = None if state is None else str(state.state)
-    if state is not None and state.new_inputs is not None:
-        return known
-    if known in {None, "pending", "failed", "quarantined", "empty"} and stored is not None and not stored.failed:
-        return featured_state(stored)
-    if known is None:
-        return "pending" if session.measurements else "empty"
-    return known
 
 
 def _session_errors(state: Any) -> list[dict[str, Any]]:

@@ -115,9 +115,12 @@ def _is_orphan(record: RunRecord) -> bool:
         path = Path(server["socket"])
     except (KeyError, ValueError, TypeError):
         return False
+    try:
+        bound_s = path.stat().st_ctime
+    except OSError:
+        return True
     # Whoever supervises a server starts another in its place.
-    is_others = path.exists() and path.stat().st_ctime > record.update_timestamp.timestamp()
-    return is_others or _is_deserted(socket.AF_UNIX, str(path))
+    return bound_s > record.update_timestamp.timestamp() or _is_deserted(socket.AF_UNIX, str(path))
 
 
 def _is_deserted(family: socket.AddressFamily, address: str | tuple[str, int]) -> bool:

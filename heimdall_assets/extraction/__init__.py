@@ -2,7 +2,7 @@
 
 from heimdall_assets.extraction.compute import compute_session
 from heimdall_assets.extraction.inputs import check_inputs
-from heimdall_assets.extraction.outcome import RECEIVER_FIGURES, Outcome, featured_state, summary_of
+from heimdall_assets.extraction.outcome import RECEIVER_FIGURES, Outcome, counted_state, summary_of
 from heimdall_assets.extraction.session import extract_session, retry_rule
 
 __all__ = [
@@ -10,8 +10,8 @@ __all__ = [
     "Outcome",
     "check_inputs",
     "compute_session",
+    "counted_state",
     "extract_session",
-    "featured_state",
     "retry_rule",
     "summary_of",
 ]

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from heimdall_assets.db.features import StoredFeatures
+    from heimdall_assets.records import Session
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,33 @@ def featured_state(stored: StoredFeatures) -> str:
     """The state, done or partial, of a session that has this row; one that other code wrote is done."""
     ours = stored.feature_version is not None
     return "partial" if ours and stored.num_usable < stored.num_receivers else "done"
+
+
+def counted_state(session: Session, known: Any, stored: StoredFeatures | None) -> str | None:
+    """The state that ``stats`` counts a session in: by the tables where they say more than feature_states.
+
+    Parameters
+    ----------
+    session : Session
+        With its measurements.
+    known : row or None
+        Of feature_states.
+    stored : StoredFeatures or None
+        Its row of features.
+
+    Returns
+    -------
+    str or None
+        None where the session is not completed, and counts nowhere.
+    """
+    if session.status != "completed":
+        return None
+    state = None if known is None else str(known.state)
+    if known is not None and known.new_inputs is not None:
+        return state
+    if state in {None, "pending", "failed", "quarantined", "empty"} and stored is not None and not stored.failed:
+        return featured_state(stored)
+    return state or ("pending" if session.measurements else "empty")
 
 
 RECEIVER_FIGURES = ("signal_present", "snr_db", "rssi_dbm", "frequency_offset_hz", "bandwidth_hz")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from heimdall_assets.db import coverage, features, sessions, states
 from heimdall_assets.dsp import FEATURES
-from heimdall_assets.extraction import featured_state
+from heimdall_assets.extraction import counted_state
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Connection
 
-    from heimdall_assets.db.features import StoredFeatures
     from heimdall_assets.records import Measurement, Session
 
 
@@ -91,7 +90,7 @@ def read_session(connection: Connection, session_id: UUID, *, source_tolerance_h
     names = ("num_receivers_detected", "mean_snr_db", "gdop", "overall_confidence")
     return SessionView(
         session=session,
-        state=_state(session, state, stored),
+        state=counted_state(session, state, stored) or "not completed",
         row=state,
         figures={name: _number(row.get(name)) for name in names} if has_features else {},
         feature_version=stored.feature_version if stored is not None and has_features else None,
@@ -99,16 +98,6 @@ def read_session(connection: Connection, session_id: UUID, *, source_tolerance_h
         receivers=_receivers(session, row),
         attempts=coverage.attempts_of(connection, session_id),
     )
-
-
-def _state(session: Session, state: Any, stored: StoredFeatures | None) -> str:
-    """As ``heimdall show`` says it: by the tables where they say more than feature_states."""
-    if session.status != "completed":
-        return "not completed"
-    known = None if state is None else str(state.state)
-    if known in {None, "pending", "failed", "quarantined", "empty"} and stored is not None and not stored.failed:
-        return featured_state(stored)
-    return known or ("pending" if session.measurements else "empty")
 
 
 def _receivers(session: Session, row: Mapping[str, Any]) -> list[ReceiverView]:

@@ -12,6 +12,7 @@ from heimdall_assets.db import discovery
 from heimdall_assets.db.engine import transaction
 from heimdall_assets.extraction import extract_session
 from heimdall_assets.records import FEATURE_VERSION
+from heimdall_assets.web.session_view import read_session
 from heimdall_assets_tests.cli.test_coverage import add_foreign_row, document, heimdall
 from heimdall_assets_tests.factory import FIRST_START, GOOD, MISSING, TRUNCATED
 
@@ -128,6 +129,22 @@ def test_show_of_a_row_of_other_code_is_done_as_in_stats_also_with_numbers_that_
     assert [document("show", key)["state"] for key in (late, early, unseen)] == ["done"] * 3
     assert document("show", early)["features"]["gdop"] is None
     assert "figures " in heimdall("show", early).stdout
+
+
+def test_a_session_with_features_that_waits_for_its_new_inputs_is_pending_here_and_on_its_page(
+    engine: Engine, factory: SessionFactory, settings: Settings
+) -> None:
+    session_id = factory.add()
+    extract_session(engine, session_id, settings)
+    factory.rows(
+        "UPDATE heimdall.feature_states SET state = 'pending', new_inputs = 'late_iq' "
+        "WHERE recording_session_id = :id RETURNING 1",
+        id=session_id,
+    )
+    assert document("show", session_id)["state"] == "pending"
+    assert document("stats")["recordings_pending"] == 1
+    with transaction(engine) as connection:
+        assert read_session(connection, session_id, source_tolerance_hz=1000.0).state == "pending"
 
 
 def test_show_of_an_unknown_session_is_one_line_and_exit_1() -> None:
