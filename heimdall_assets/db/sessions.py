@@ -9,13 +9,12 @@ from weakref import WeakKeyDictionary
 import sqlalchemy as sa
 
 from heimdall_assets.db.tables import known_sources
-from heimdall_assets.db.validity import RECEIVER_SETTINGS, differs_from_settings, settings_at
+from heimdall_assets.db.validity import RECEIVER_SETTINGS, differs_from_settings, in_force, settings_of
 from heimdall_assets.errors import UnknownSession
 from heimdall_assets.records import KnownSource, Measurement, Session, Station
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
-    from datetime import datetime
     from uuid import UUID
 
     from sqlalchemy.engine import Connection, Engine
@@ -142,7 +141,6 @@ def missing_sessions(connection: Connection, session_ids: Collection[UUID]) -> l
     return [key for key in session_ids if key not in found]
 
 
-_SESSION = sa.text("SELECT * FROM heimdall.recording_sessions WHERE id = :id")
 _DISTANCE = sa.func.abs(known_sources.c.frequency_hz - sa.bindparam("frequency_hz", type_=sa.BigInteger))
 _NEAREST_SOURCES = (
     sa.select(known_sources, _DISTANCE.label("distance_hz"))
@@ -170,11 +168,11 @@ def load_session(connection: Connection, session_id: UUID, *, source_tolerance_h
     UnknownSession
         There is no such session.
     """
-    row = connection.execute(_SESSION, {"id": session_id}).one_or_none()
-    if row is None:
+    rows = connection.execute(_statement(_with_measurements(connection)), {"id": session_id}).all()
+    if not rows:
         raise UnknownSession(f"there is no recording session {session_id}")
-    started_at = row.session_start or row.created_at
-    measurements = _measurements(connection, session_id, started_at)
+    row = rows[0]
+    measurements = [_measurement(row) for row in rows if row.measurement_id is not None]
     source, ground_truth = None, None
     if row.known_source_id is not None:
         source = _source(connection, known_sources.c.id == row.known_source_id)
@@ -185,10 +183,10 @@ def load_session(connection: Connection, session_id: UUID, *, source_tolerance_h
             source = _nearest_source(connection, frequencies.pop(), source_tolerance_hz)
             ground_truth = "frequency" if source else None
     return Session(
-        id=row.id,
+        id=session_id,
         name=row.session_name,
         status=row.status,
-        started_at=started_at,
+        started_at=row.started_at,
         measurements=tuple(measurements),
         known_source=source,
         ground_truth=ground_truth,
@@ -199,26 +197,32 @@ _statement = lru_cache(maxsize=4)(sa.text)
 """Of a text that is always the same for a database: looking for its parameters takes longer than comparing it."""
 
 
-def _measurements(connection: Connection, session_id: UUID, started_at: datetime) -> list[Measurement]:
-    query = f"""
+def _with_measurements(connection: Connection) -> str:
+    """SQL for a session, a row a measurement, each with its receiver's settings; one row where there is none."""
+    return f"""
         WITH wanted AS MATERIALIZED (SELECT * FROM heimdall.recording_sessions WHERE id = :id)
-        SELECT m.* FROM ({linked_measurements(connection, "wanted")}) m
+        SELECT w.session_name, w.status, {STARTS.format("w")} AS started_at, w.known_source_id,
+               m.id AS measurement_id, m."timestamp", m.frequency_hz, m.iq_data_location, m.iq_data_format,
+               m.iq_sample_rate, m.name, m.latitude, m.longitude, m.altitude_asl,
+               held.calibration_db, held.passband_low_hz, held.passband_high_hz,
+               coalesce(held.remove_dc, false) AS remove_dc
+        FROM wanted w
+        LEFT JOIN ({linked_measurements(connection, "wanted")}) m ON true
+        LEFT JOIN LATERAL ({in_force("m.name", STARTS.format("w"))}) held ON true
         ORDER BY m."timestamp", m.name, m.id"""
-    rows = connection.execute(_statement(query), {"id": session_id}).all()
-    settings = settings_at(connection, {row.name for row in rows}, started_at)
-    return [
-        Measurement(
-            id=row.id,
-            timestamp=row.timestamp,
-            station=Station(row.name, row.latitude, row.longitude, row.altitude_asl),
-            frequency_hz=row.frequency_hz,
-            iq_data_location=row.iq_data_location,
-            iq_data_format=row.iq_data_format,
-            iq_sample_rate_hz=row.iq_sample_rate,
-            settings=settings[row.name],
-        )
-        for row in rows
-    ]
+
+
+def _measurement(row: Any) -> Measurement:
+    return Measurement(
+        id=row.measurement_id,
+        timestamp=row.timestamp,
+        station=Station(row.name, row.latitude, row.longitude, row.altitude_asl),
+        frequency_hz=row.frequency_hz,
+        iq_data_location=row.iq_data_location,
+        iq_data_format=row.iq_data_format,
+        iq_sample_rate_hz=row.iq_sample_rate,
+        settings=settings_of(row),
+    )
 
 
 def _source(connection: Connection, condition: sa.ColumnElement[bool]) -> KnownSource | None:

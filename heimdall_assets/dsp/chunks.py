@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,6 +9,7 @@ from numpy.typing import NDArray
 
 from heimdall_assets.dsp.clipping import RailCounter
 from heimdall_assets.dsp.grid import MIN_CHUNK_LENGTH, grid_for
+from heimdall_assets.dsp.passes import current
 from heimdall_assets.errors import AllZero, BadParameter, NotFinite, TooShort
 
 if TYPE_CHECKING:
@@ -90,13 +90,11 @@ class ChunkReader:
         for first in range(0, self.num_chunks, step):
             last = min(first + step, self.num_chunks)
             group = _single_precision(self._samples[first * length : last * length]).reshape(-1, length)
-            parts = group.view(np.float32)
-            upper, lower = parts.max(axis=1), parts.min(axis=1)
-            highest, lowest = float(upper.max()), float(lower.min())
-            if not (math.isfinite(highest) and math.isfinite(lowest)):
+            extremes = current().find_extremes(group)
+            levels = np.maximum(extremes.highest, -extremes.lowest)
+            if not np.isfinite(levels).all():
                 raise NotFinite(_first_not_finite(group, first * length))
-            self.rails.add(group, highest, lowest)
-            levels = np.maximum(upper, -lower)
+            self.rails.add(group, extremes)
             if self._remove_dc:
                 mean = group.mean(axis=1, keepdims=True, dtype=np.complex128)
                 group = group - mean.astype(np.complex64)

@@ -15,8 +15,42 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from heimdall_assets.dsp.transform import Chunks
+
 CLIPPING_RATIO = 4.0
 """The rail is this many times as frequent as the next smaller value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Extremes:
+    """The largest and the smallest of the I and Q values of each chunk, and how often they occur.
+
+    Attributes
+    ----------
+    highest, lowest : ndarray of float32, shape (chunks,)
+        One of them is not finite where a sample is not.
+    num_highest, num_lowest : ndarray of int, shape (chunks,)
+        Meaningless where a sample is not finite, or the extreme is zero, which has two signs.
+    """
+
+    highest: NDArray[np.float32]
+    lowest: NDArray[np.float32]
+    num_highest: NDArray[np.intp]
+    num_lowest: NDArray[np.intp]
+
+    @classmethod
+    def empty(cls, count: int) -> Extremes:
+        """Return those of so many chunks, to be filled in."""
+        levels, counts = np.empty((2, count), np.float32), np.empty((2, count), np.intp)
+        return cls(*levels, *counts)
+
+
+def find_extremes(chunks: Chunks) -> Extremes:
+    """Find the extremes of samples, shape (chunks, n): the reference for the compiled pass."""
+    parts = chunks.view(np.float32)
+    highest, lowest = parts.max(axis=1), parts.min(axis=1)
+    counts = [np.count_nonzero(parts == level[:, np.newaxis], axis=1) for level in (highest, lowest)]
+    return Extremes(highest, lowest, *counts)
 
 
 @dataclass(slots=True)
@@ -28,11 +62,12 @@ class _Rail:
     next_count: int = 0
     next_level: float = 0.0
 
-    def add(self, parts: NDArray[np.float32], level: float, sign: int) -> None:
+    def add(self, parts: NDArray[np.float32], levels: NDArray[np.float32], counts: NDArray[np.intp], sign: int) -> None:
         """Count values; ``sign`` is -1 for the lower rail, whose levels are those of the values negated."""
+        level = float(levels.max())
         if level <= 0 or level < self.level:
             return
-        count = int(np.count_nonzero(parts == np.float32(sign * level)))
+        count = int(counts[levels == np.float32(level)].sum())
         next_level, next_count = 0.0, 0
         if count > CLIPPING_RATIO:
             towards_zero = sign * parts
@@ -60,12 +95,12 @@ class RailCounter:
         self._lower = _Rail()
         self._values = 0
 
-    def add(self, chunks: NDArray[np.complex64], highest: float, lowest: float) -> None:
-        """Count samples, shape (chunks, n); highest and lowest are the extremes of their I and Q."""
+    def add(self, chunks: Chunks, extremes: Extremes) -> None:
+        """Count samples, shape (chunks, n), all finite."""
         parts = chunks.view(np.float32)
         self._values += parts.size
-        self._upper.add(parts, highest, 1)
-        self._lower.add(parts, -lowest, -1)
+        self._upper.add(parts, extremes.highest, extremes.num_highest, 1)
+        self._lower.add(parts, -extremes.lowest, extremes.num_lowest, -1)
 
     @property
     def clipped_fraction(self) -> float:

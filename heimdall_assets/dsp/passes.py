@@ -1,9 +1,9 @@
 """Which implementation of the heavy work is used: compiled by numba where that is installed, else plain numpy.
 
-The plain functions (``transform``, ``excision``, ``noise``, ``detection``, ``shape``, ``carrier``) are the reference;
-the compiled ones (``compiled``) take and return the same, and release the interpreter while they work. Nothing else in
-the room knows which of them it calls. numba is loaded by the first chunk that is measured in a process, not by an
-import.
+The plain functions (``clipping``, ``transform``, ``excision``, ``noise``, ``detection``, ``shape``, ``carrier``) are
+the reference; the compiled ones (``compiled``) take and return the same, and release the interpreter while they work.
+Nothing else in the room knows which of them it calls. numba is loaded by the first chunk that is measured in a
+process, not by an import.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from heimdall_assets.dsp.carrier import carrier_bins
+from heimdall_assets.dsp.clipping import find_extremes
 from heimdall_assets.dsp.detection import detect
 from heimdall_assets.dsp.excision import consecutive_mean_excision
 from heimdall_assets.dsp.noise import noise_floor
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from heimdall_assets.dsp.clipping import Extremes
     from heimdall_assets.dsp.detection import Detection
     from heimdall_assets.dsp.excision import Excision
     from heimdall_assets.dsp.grid import Grid
@@ -41,6 +43,7 @@ class Passes:
     """One implementation; each attribute is a function, described where the plain one stands."""
 
     name: str
+    find_extremes: Callable[[Chunks], Extremes]
     transform: Callable[[Chunks, Grid, slice], tuple[Waveform, Spectrum]]
     excise: Excision
     noise_floor: Callable[[NDArray[np.float64], Grid, NDArray[np.float64] | None], Floor]
@@ -51,7 +54,15 @@ class Passes:
 
 
 PLAIN = Passes(
-    "numpy", transform, consecutive_mean_excision, noise_floor, detect, shape_of, power_in_bands, carrier_bins
+    "numpy",
+    find_extremes,
+    transform,
+    consecutive_mean_excision,
+    noise_floor,
+    detect,
+    shape_of,
+    power_in_bands,
+    carrier_bins,
 )
 
 _chosen: ContextVar[Passes | None] = ContextVar("heimdall_assets_passes", default=None)
@@ -88,6 +99,7 @@ def compiled() -> Passes | None:
         return None
     return Passes(
         "numba",
+        samples.find_extremes,
         samples.transform,
         bands.excise,
         bands.noise_floor,

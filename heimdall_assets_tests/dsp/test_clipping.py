@@ -6,16 +6,15 @@ import numpy as np
 import pytest
 
 from heimdall_assets.dsp import analyze
-from heimdall_assets.dsp.clipping import RailCounter
+from heimdall_assets.dsp.clipping import RailCounter, find_extremes
 from heimdall_assets_tests.dsp.signals import LENGTH, RATE_HZ, Samples, clipped, noise, rounded, tone, with_snr
 
 
 def fraction_of(*groups: Samples) -> float:
     counter = RailCounter()
     for group in groups:
-        single = group.astype(np.complex64)[np.newaxis]
-        parts = single.view(np.float32)
-        counter.add(single, float(parts.max()), float(parts.min()))
+        chunks = group.astype(np.complex64).reshape(2, -1)
+        counter.add(chunks, find_extremes(chunks))
     return counter.clipped_fraction
 
 

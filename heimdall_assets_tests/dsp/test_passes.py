@@ -15,6 +15,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from heimdall_assets.dsp import analyze
+from heimdall_assets.dsp.clipping import Extremes
 from heimdall_assets.dsp.excision import MeanPower
 from heimdall_assets.dsp.grid import grid_for
 from heimdall_assets.dsp.kernel import measure
@@ -109,6 +110,33 @@ def test_both_implementations_find_the_same_bands(numba_passes: Passes, seed: in
     assert np.array_equal(found.line, reference.line)
     assert np.array_equal(found.single, reference.single)
     assert np.array_equal(found.support, reference.support)
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    length=st.integers(1, 3000),
+    steps=st.sampled_from([1, 2, 5, 1000, 10**6]),
+    offset=st.sampled_from([-2.0, 0.0, 2.0]),
+)
+@settings(max_examples=60)
+def test_both_implementations_find_the_same_extremes(
+    numba_passes: Passes, seed: int, length: int, steps: int, offset: float
+) -> None:
+    parts = np.random.default_rng(seed).integers(-steps, steps + 1, (3, 2 * length)) / steps + offset
+    chunks = parts.astype(np.float32).view(np.complex64)
+    found, reference = (passes.find_extremes(chunks) for passes in (numba_passes, PLAIN))
+    for field in fields(Extremes):
+        assert np.array_equal(getattr(found, field.name), getattr(reference, field.name)), field.name
+
+
+@pytest.mark.parametrize("bad", [np.nan, -np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("place", [0, 1023, 2500, 2999])
+def test_an_extreme_of_samples_that_are_not_finite_is_not_finite(passes: Passes, place: int, bad: float) -> None:
+    chunks = noise(np.random.default_rng(15), 3000).astype(np.complex64)
+    chunks.view(np.float32)[2 * place + 1] = bad
+    extremes = passes.find_extremes(np.stack([chunks, np.ones_like(chunks)]))
+    is_finite = np.isfinite(extremes.highest) & np.isfinite(extremes.lowest)
+    assert is_finite.tolist() == [False, True]
 
 
 def test_the_compiled_implementation_is_the_usual_one(numba_passes: Passes) -> None:

@@ -1,4 +1,4 @@
-"""The passes over every sample, compiled: see ``transform`` and ``carrier`` for what they are."""
+"""The passes over every sample, compiled: see ``clipping``, ``transform`` and ``carrier`` for what they are."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from numba import njit, types
 from scipy import fft
 
 from heimdall_assets.dsp.carrier import ITERATIONS, decimation, first_estimate
+from heimdall_assets.dsp.clipping import Extremes
 from heimdall_assets.dsp.compiled.types import (
     COLUMN,
     COLUMNS,
@@ -23,9 +24,11 @@ from heimdall_assets.dsp.compiled.types import (
     READ_SINGLE,
     READ_SINGLES,
     READ_WHOLE,
+    READ_WHOLES,
     SINGLE,
     SINGLES,
     WHOLE,
+    WHOLE_COLUMN,
 )
 from heimdall_assets.dsp.transform import Spectrum, Waveform, add_peaks
 
@@ -37,6 +40,19 @@ if TYPE_CHECKING:
 
 BLOCK = 1024
 """Samples that are summed in single precision; the sums of blocks are added in double."""
+
+
+def find_extremes(chunks: Chunks) -> Extremes:
+    """Do what :func:`heimdall_assets.dsp.clipping.find_extremes` does."""
+    found = Extremes.empty(len(chunks))
+    _find_extremes(
+        chunks.view(np.int32),
+        found.highest.view(np.int32),
+        found.lowest.view(np.int32),
+        found.num_highest,
+        found.num_lowest,
+    )
+    return found
 
 
 def transform(chunks: Chunks, grid: Grid, searched: slice) -> tuple[Waveform, Spectrum]:
@@ -92,6 +108,53 @@ def _largest(bits: NDArray[np.int32]) -> np.int32:
     for i in range(len(bits)):
         largest = max(largest, bits[i])
     return largest
+
+
+@njit([INT(READ_WHOLE, WHOLE)], **OPTIONS)
+def _count(keys: NDArray[np.int32], wanted: np.int32) -> int:
+    count = np.int32(0)
+    for i in range(len(keys)):
+        count += np.int32(keys[i] == wanted)
+    return int(count)
+
+
+@njit([WHOLE(WHOLE)], **OPTIONS)
+def _ordered(bits: np.int32) -> np.int32:
+    """Return a whole number with the order of the floating-point numbers whose bits these are; and the way back.
+
+    NaN comes beyond the infinities.
+    """
+    return bits ^ ((bits >> np.int32(31)) & np.int32(0x7FFFFFFF))
+
+
+@njit([(READ_WHOLES, WHOLE_COLUMN, WHOLE_COLUMN, INDICES, INDICES)], **OPTIONS)
+def _find_extremes(
+    bits: NDArray[np.int32],
+    highest: NDArray[np.int32],
+    lowest: NDArray[np.int32],
+    num_highest: NDArray[np.intp],
+    num_lowest: NDArray[np.intp],
+) -> None:
+    rows, width = bits.shape
+    keys = np.empty(BLOCK, np.int32)
+    for row in range(rows):
+        high, low = _ordered(bits[row, 0]), _ordered(bits[row, 0])
+        num_high, num_low = 0, 0
+        for first in range(0, width, BLOCK):
+            of_block = bits[row, first : min(first + BLOCK, width)]
+            block_high, block_low = _ordered(of_block[0]), _ordered(of_block[0])
+            for i in range(len(of_block)):
+                key = _ordered(of_block[i])
+                keys[i] = key
+                block_high, block_low = max(block_high, key), min(block_low, key)
+            if block_high >= high:
+                num_high = (num_high if block_high == high else 0) + _count(keys[: len(of_block)], block_high)
+                high = block_high
+            if block_low <= low:
+                num_low = (num_low if block_low == low else 0) + _count(keys[: len(of_block)], block_low)
+                low = block_low
+        highest[row], num_highest[row] = _ordered(high), num_high
+        lowest[row], num_lowest[row] = _ordered(low), num_low
 
 
 @njit([(READ_SINGLES, COLUMN, COLUMN, COLUMN, COLUMN, COLUMNS)], fastmath=FINITE, **OPTIONS)
