@@ -92,9 +92,24 @@ def transaction(engine: Engine) -> Iterator[Connection]:
 
 @contextmanager
 def autocommit(engine: Engine) -> Iterator[Connection]:
-    """A connection on which every statement is a transaction of its own, unless ``begin`` is called."""
+    """A connection on which every statement is a transaction of its own."""
     with translated(), engine.connect() as connection:
         yield connection.execution_options(isolation_level="AUTOCOMMIT")
+
+
+@contextmanager
+def each_alone(connection: Connection) -> Iterator[None]:
+    """Make every statement of the block a transaction of its own, on a connection that has none open.
+
+    BEGIN and COMMIT are a round trip each, which takes as long as most of the statements between them.
+    """
+    connection.execution_options(isolation_level="AUTOCOMMIT")
+    try:
+        yield
+    finally:
+        connection.rollback()
+        if not connection.invalidated:  # else this would open another one, which holds no locks
+            connection.execution_options(isolation_level="READ COMMITTED")
 
 
 def create_database_if_missing(url: URL) -> bool:

@@ -119,10 +119,31 @@ _IS_OURS = sa.func.set_config("heimdall.writer", "heimdall_assets", True)
 statement that returns it."""
 
 
+_TAKEN_APART = sa.text("""
+    ARRAY(SELECT r.receiver
+          FROM jsonb_array_elements(:receivers) WITH ORDINALITY r (receiver, place) ORDER BY r.place)""").bindparams(
+    sa.bindparam("receivers", type_=JSONB)
+)
+"""The receivers go as one JSON document and are taken apart by the server: as an array of documents every one of their
+hundreds of quotation marks would be escaped, a millisecond a receiver."""
+_COMPUTED = {"receiver_features": _TAKEN_APART, "created_at": sa.func.now()}
+_INSERT = insert(features).values(_COMPUTED).on_conflict_do_nothing().returning(_IS_OURS)
+_UPDATE = (
+    sa.update(features)
+    .where(features.c.recording_session_id == sa.bindparam("id"))
+    .values(_COMPUTED)
+    .returning(_IS_OURS)
+)
+
+
+def _bound(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row's columns as those two take them."""
+    return {"receivers" if name == "receiver_features" else name: value for name, value in row.items()}
+
+
 def insert_features(connection: Connection, session_id: UUID, row: Mapping[str, Any]) -> bool:
     """Store a session's first row, in the caller's transaction; False where one is there, whoever wrote it."""
-    statement = insert(features).values(recording_session_id=session_id, **_stored_values(row)).on_conflict_do_nothing()
-    return connection.scalar(statement.returning(_IS_OURS)) is not None
+    return connection.scalar(_INSERT, {"recording_session_id": session_id, **_bound(row)}) is not None
 
 
 def replace_features(connection: Connection, result: SessionFeatures, *, attempt: int, only_failed: bool) -> bool:
@@ -206,23 +227,8 @@ def _replace(
         SELECT mf.recording_session_id, :attempt, to_jsonb(mf)
         FROM heimdall.measurement_features mf WHERE mf.recording_session_id = :id"""
     connection.execute(sa.text(history), {"attempt": attempt, "id": session.id})
-    connection.execute(sa.update(features).where(is_this).values(**_stored_values(values)).returning(_IS_OURS))
+    connection.execute(_UPDATE, {"id": session.id, **_bound(values)})
     return True
-
-
-_TAKEN_APART = """
-    ARRAY(SELECT r.receiver
-          FROM jsonb_array_elements(:receivers) WITH ORDINALITY r (receiver, place) ORDER BY r.place)"""
-
-
-def _stored_values(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row's columns as they are bound.
-
-    The receivers go as one JSON document and are taken apart by the server: as an array of documents every one of
-    their hundreds of quotation marks would be escaped, a millisecond a receiver.
-    """
-    array = sa.text(_TAKEN_APART).bindparams(sa.bindparam("receivers", row["receiver_features"], JSONB))
-    return {**row, "receiver_features": array, "created_at": sa.func.now()}
 
 
 def _receiver_object(receiver: ReceiverFeatures) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 from sqlalchemy import exc
 
-from heimdall_assets.db.engine import translated
+from heimdall_assets.db.engine import each_alone, translated
 from heimdall_assets.errors import SessionBusy
 
 if TYPE_CHECKING:
@@ -111,12 +111,8 @@ def _held(engine: Engine, key: int, timeout_seconds: float, what: str) -> Iterat
 
 
 def _scalar_alone(connection: Connection, query: sa.TextClause, key: int) -> object:
-    """Execute a statement outside of any transaction: in one round trip instead of three."""
-    connection.execution_options(isolation_level="AUTOCOMMIT")
-    value = connection.scalar(query, {"key": key})
-    connection.commit()
-    connection.execution_options(isolation_level="READ COMMITTED")
-    return value
+    with each_alone(connection):
+        return connection.scalar(query, {"key": key})
 
 
 def _wait_for(connection: Connection, key: int, timeout_seconds: float, what: str) -> None:

@@ -22,6 +22,7 @@ import sqlalchemy as sa
 
 from heimdall_assets.db.discovery import discover
 from heimdall_assets.db.tables import feature_states as states
+from heimdall_assets.db.tables import measurement_features as features
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -54,16 +55,17 @@ def state_of(connection: Connection, session_id: UUID) -> sa.Row[tuple[object, .
 
 
 _WAITS_AGAIN = sa.or_(states.c.new_inputs.is_not(None), states.c.next_attempt_at <= sa.func.clock_timestamp())
-_LOOK = sa.select(states, sa.func.coalesce(_WAITS_AGAIN, sa.false()).label("waits_again")).where(
-    states.c.recording_session_id == sa.bindparam("id")
-)
+_HAS_ROW = sa.exists().where(features.c.recording_session_id == states.c.recording_session_id)
+_LOOK = sa.select(
+    states, sa.func.coalesce(_WAITS_AGAIN, sa.false()).label("waits_again"), _HAS_ROW.label("has_row")
+).where(states.c.recording_session_id == sa.bindparam("id"))
 
 
 def look(connection: Connection, session_id: UUID) -> sa.Row[Any] | None:
     """The row of feature_states, for whoever is about to work on the session, or None.
 
-    Beside its columns there is ``waits_again``: true if the session is to be computed although it has features, since
-    its inputs changed or a retry is due.
+    Beside its columns there are ``waits_again``, true if the session is to be computed although it has features, since
+    its inputs changed or a retry is due; and ``has_row``, true if it has a row of features, whatever that says.
     """
     return connection.execute(_LOOK, {"id": session_id}).one_or_none()
 

@@ -26,7 +26,7 @@ from heimdall_assets.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-REPORT_EVERY_S = 0.5
+REPORT_EVERY_S = 1.0
 """What ends within this time is reported together: an event costs a tenth of what it costs alone. A run that is killed
 in between leaves as much stored and not reported, which reconciliation finds."""
 

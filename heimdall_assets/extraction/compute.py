@@ -126,7 +126,7 @@ def _measure(measurement: Measurement, settings: Settings, noted: Noted | None) 
                 f"{settings.num_chunks} chunks of {settings.chunk_ms:g} ms at {sample_rate_hz:g} Hz are "
                 f"{chunk_length * settings.num_chunks} samples; at most {MAX_SAMPLES} are read"
             )
-        samples = recording.read(0, chunk_length * settings.num_chunks)
+        samples = recording.read(0, chunk_length * settings.num_chunks, writable=False)
         identity = InputIdentity(
             measurement_id=measurement.id,
             iq_data_location=location,

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from heimdall_assets.db import attempts, discovery, features, receivers, states, work
+from heimdall_assets.db.engine import each_alone
 from heimdall_assets.db.locks import keep_settings, session_lock
 from heimdall_assets.db.sessions import load_session
 from heimdall_assets.db.staleness import stale_reason_of
@@ -126,26 +127,29 @@ def extract_session(
     """
     with session_lock(engine, session_id, timeout_seconds=settings.lock_timeout_seconds) as connection:
         try:
-            with connection.begin():
-                state = _known_state(connection, session_id)
+            state = _known_state(connection, session_id)
+            with each_alone(connection):
                 session = load_session(connection, session_id, source_tolerance_hz=settings.source_tolerance_hz)
-                stored = features.stored_features(connection, session_id)
+                stored = _stored(connection, session_id, state)
                 is_asked = recompute or (stale and _is_stale(connection, session))
                 is_again = state is not None and state.waits_again
                 is_wanted = stored is None or stored.failed or is_asked or is_again
-                try:
-                    _require_workable(session, None if state is None else state.state)
-                except NoRecordings as error:
-                    return _leave_empty(connection, session, error, run_id=run_id, is_wanted=is_wanted)
-                except HeimdallError as error:
-                    return _leave_alone(connection, session, error)
-                if stored and not is_wanted:
-                    return Outcome(session_id, True, False, summary_of(stored.row))
-                number = attempts.begin_attempt(connection, session_id, run_id=run_id, feature_version=FEATURE_VERSION)
+                refusal = _refusal(session, None if state is None else state.state)
+                if refusal is None:
+                    if stored and not is_wanted:
+                        return Outcome(session_id, True, False, summary_of(stored.row))
+                    number = attempts.begin_attempt(
+                        connection, session_id, run_id=run_id, feature_version=FEATURE_VERSION
+                    )
         except UnknownSession:
             with connection.begin():
                 discovery.forget(connection, session_id)
             raise
+        if refusal is not None:
+            with connection.begin():
+                if isinstance(refusal, NoRecordings):
+                    return _leave_empty(connection, session, refusal, run_id=run_id, is_wanted=is_wanted)
+                return _leave_alone(connection, session, refusal)
         started = time.perf_counter()
         noted: Noted = {}
         computed = _computed(session, settings, run_id, noted)
@@ -176,20 +180,29 @@ def _computed(
 
 def _known_state(connection: Connection, session_id: UUID) -> Row[Any] | None:
     """The session's row of states; its first one where it is completed and nobody has seen it before."""
-    state = states.look(connection, session_id)
-    if state is None:
-        discovery.discover(connection, session_ids=[session_id])
+    with each_alone(connection):
         state = states.look(connection, session_id)
+    if state is None:
+        with connection.begin():
+            discovery.discover(connection, session_ids=[session_id])
+            state = states.look(connection, session_id)
     return state
 
 
-def _require_workable(session: Session, state: str | None) -> None:
+def _stored(connection: Connection, session_id: UUID, state: Row[Any] | None) -> features.StoredFeatures | None:
+    """The session's row of features; not asked for where its state has just said that there is none."""
+    return features.stored_features(connection, session_id) if state is None or state.has_row else None
+
+
+def _refusal(session: Session, state: str | None) -> HeimdallError | None:
+    """Why the session is not worked on, if so."""
     if session.status != "completed":
-        raise SessionNotCompleted(f"session {session.id} is {session.status}, not completed")
+        return SessionNotCompleted(f"session {session.id} is {session.status}, not completed")
     if state == "ignored":
-        raise SessionIgnored(f"session {session.id} is ignored: `heimdall ignore --undo {session.id}` brings it back")
+        return SessionIgnored(f"session {session.id} is ignored: `heimdall ignore --undo {session.id}` brings it back")
     if not session.measurements:
-        raise NoRecordings(f"no measurement of session {session.id} has IQ data")
+        return NoRecordings(f"no measurement of session {session.id} has IQ data")
+    return None
 
 
 def _leave_alone(connection: Connection, session: Session, error: HeimdallError) -> Outcome:

@@ -68,13 +68,15 @@ class IQFile:
         self.size_bytes = sum(each.size_bytes for each in self._sources)
         self.etag = "+".join(sorted(each.etag for each in self._sources))
 
-    def read(self, start: int, count: int) -> NDArray[np.complex64]:
+    def read(self, start: int, count: int, *, writable: bool = True) -> NDArray[np.complex64]:
         """Samples [start, start + count); fewer, or none, at the end of the file.
 
         Parameters
         ----------
         start, count : int
             In samples, at least 0.
+        writable : bool
+            False where the array will not be written to: then what is stored as complex64 is not copied.
 
         Returns
         -------
@@ -98,7 +100,7 @@ class IQFile:
         if stop <= start:
             return np.empty(0, np.complex64)
         if stop - start <= PIECE:
-            return self._read(start, stop - start)
+            return np.require(self._read(start, stop - start), requirements="W" if writable else None)
         samples = np.empty(stop - start, np.complex64)
         for at in range(start, stop, PIECE):
             end = min(at + PIECE, stop)

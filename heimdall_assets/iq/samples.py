@@ -47,12 +47,13 @@ class Encoding:
         Returns
         -------
         ndarray of complex64, shape (len(raw) / sample_bytes,)
-            Writable. What single precision cannot hold becomes infinite; NaN stays NaN.
+            What single precision cannot hold becomes infinite; NaN stays NaN. Samples that are stored as complex64
+            are not copied, and cannot be written to: they are the bytes.
         """
         stored = _widened(raw, self.code[0]) if self.code[1:] == "i3" else np.frombuffer(raw, self.code)
         with np.errstate(over="ignore", invalid="ignore"):
             if stored.dtype.kind == "c":
-                return stored.astype(np.complex64)
+                return stored.astype(np.complex64, copy=False)
             # Single precision does not hold a midpoint between unsigned 32-bit integers.
             is_wide = bool(self.midpoint) and stored.dtype.itemsize >= 4
             components: NDArray[np.floating] = stored.astype(np.float64 if is_wide else np.float32)

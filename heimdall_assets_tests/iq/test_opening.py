@@ -78,6 +78,14 @@ def test_a_read_ends_where_the_recording_does(path: Path, start: int, count: int
     assert len(samples) == length
 
 
+def test_samples_may_be_written_to_unless_that_is_given_up(path: Path) -> None:
+    with open_iq(path) as recording:
+        assert recording.read(3, 10).flags.writeable
+        spared = recording.read(3, 10, writable=False)
+        assert np.array_equal(spared, recording.read(3, 10))
+        assert not spared.flags.writeable
+
+
 def test_integers_of_numpy_are_integers(path: Path) -> None:
     with open_iq(path) as recording:
         assert len(recording.read(np.int64(3), np.uint8(4))) == 4  # type: ignore[arg-type]  # but not to mypy
