@@ -13,7 +13,14 @@ import pytest
 import sqlalchemy as sa
 
 from heimdall_assets.db import tables
-from heimdall_assets.db.engine import autocommit, create_database_if_missing, open_engine, transaction, translated
+from heimdall_assets.db.engine import (
+    autocommit,
+    create_database_if_missing,
+    each_alone,
+    open_engine,
+    transaction,
+    translated,
+)
 from heimdall_assets.errors import DatabaseError, DatabaseUnavailable, SessionBusy, WrongDatabase
 from heimdall_assets_tests.conftest import drop_database, make_database
 
@@ -186,6 +193,26 @@ def test_autocommit_keeps_each_statement_whatever_follows(engine: Engine) -> Non
         run_each(engine, "INSERT INTO heimdall.websdr_stations (name) VALUES ('RX1')", "SELECT 1 / 0")
     with transaction(engine) as connection:
         assert connection.scalar(sa.select(tables.websdr_stations.c.name)) == "RX1"
+
+
+def test_statements_are_transactions_of_their_own_inside_of_the_block_and_not_after_it(engine: Engine) -> None:
+    note = sa.text("INSERT INTO heimdall.websdr_stations (name) VALUES (:name)")
+    with engine.connect() as connection:
+        with pytest.raises(DatabaseError), translated(), each_alone(connection):
+            connection.execute(note, {"name": "kept"})
+            connection.execute(sa.text("SELECT 1 / 0"))
+        with pytest.raises(DatabaseError), translated(), connection.begin():
+            connection.execute(note, {"name": "taken back"})
+            connection.execute(sa.text("SELECT 1 / 0"))
+    with transaction(engine) as connection:
+        assert connection.scalars(sa.text("SELECT name FROM heimdall.websdr_stations")).all() == ["kept"]
+
+
+def test_a_connection_that_is_lost_inside_of_the_block_is_not_opened_anew(engine: Engine) -> None:
+    with engine.connect() as connection:
+        with pytest.raises(DatabaseUnavailable), translated(), each_alone(connection):
+            connection.execute(sa.text("SELECT pg_terminate_backend(pg_backend_pid())"))
+        assert connection.invalidated
 
 
 def test_a_number_that_json_does_not_know_is_refused_before_it_is_sent(engine: Engine) -> None:
