@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 import uuid
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -22,12 +24,13 @@ from heimdall_assets_tests.object_store import ENVIRONMENT, ObjectStore, serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from obstore.store import S3Store
     from sqlalchemy.engine import URL, Engine
 
 TEMPLATE = "template_heimdall"
+MEMORY_BYTES = 4 * 2**30
+"""Free ones from which on the servers of all workers are held in memory; they take up to half a gigabyte each."""
 
 # A busy machine is no defect: no example is timed.
 # On CI the same code sees the same examples, so that what fails there fails here too; elsewhere they are new each time.
@@ -71,10 +74,20 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[URL]:
+def server_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder in memory, where there is enough of it: a database is a thousand files, made anew for every test."""
+    memory = Path("/dev/shm")
+    if not (os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > MEMORY_BYTES):
+        yield tmp_path_factory.mktemp("server")
+        return
+    with tempfile.TemporaryDirectory(prefix="heimdall-", dir=memory) as name:
+        yield Path(name)
+
+
+@pytest.fixture(scope="session")
+def server_url(server_home: Path) -> Iterator[URL]:
     """The embedded PostgreSQL, with a template database at the newest revision."""
-    home = tmp_path_factory.mktemp("server")
-    settings = load_settings(home=home, database_url=None)
+    settings = load_settings(home=server_home, database_url=None)
     with embedded.database(settings):
         url = heimdall_url(settings).set(database=TEMPLATE)
         create_database_if_missing(url)
@@ -83,6 +96,10 @@ def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[URL]:
             # Hundreds of databases come and go, and nobody needs them after a crash of the machine.
             for parameter in ("fsync", "synchronous_commit", "full_page_writes"):
                 connection.execute(sa.text(f"ALTER SYSTEM SET {parameter} = off"))
+            # A template's files are copied within the kernel, where the server (18 or later) and the system can.
+            can_clone = "SELECT 'clone' = ANY (enumvals) FROM pg_settings WHERE name = 'file_copy_method'"
+            if connection.scalar(sa.text(can_clone)):
+                connection.execute(sa.text("ALTER SYSTEM SET file_copy_method = clone"))
             connection.execute(sa.text("SELECT pg_reload_conf()"))
         migrate.upgrade(engine)
         engine.dispose()

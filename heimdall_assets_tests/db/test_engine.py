@@ -196,16 +196,17 @@ def test_autocommit_keeps_each_statement_whatever_follows(engine: Engine) -> Non
 
 
 def test_statements_are_transactions_of_their_own_inside_of_the_block_and_not_after_it(engine: Engine) -> None:
-    note = sa.text("INSERT INTO heimdall.websdr_stations (name) VALUES (:name)")
+    def insert_and_fail(name: str) -> None:
+        connection.execute(sa.insert(tables.websdr_stations).values(name=name))
+        connection.execute(sa.text("SELECT 1 / 0"))
+
     with engine.connect() as connection:
         with pytest.raises(DatabaseError), translated(), each_alone(connection):
-            connection.execute(note, {"name": "kept"})
-            connection.execute(sa.text("SELECT 1 / 0"))
+            insert_and_fail("kept")
         with pytest.raises(DatabaseError), translated(), connection.begin():
-            connection.execute(note, {"name": "taken back"})
-            connection.execute(sa.text("SELECT 1 / 0"))
+            insert_and_fail("taken back")
     with transaction(engine) as connection:
-        assert connection.scalars(sa.text("SELECT name FROM heimdall.websdr_stations")).all() == ["kept"]
+        assert connection.scalars(sa.select(tables.websdr_stations.c.name)).all() == ["kept"]
 
 
 def test_a_connection_that_is_lost_inside_of_the_block_is_not_opened_anew(engine: Engine) -> None:
