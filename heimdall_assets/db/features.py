@@ -137,7 +137,7 @@ _UPDATE = (
 
 
 def _bound(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row's columns as those two take them."""
+    """A row as the parameters of these two statements."""
     return {"receivers" if name == "receiver_features" else name: value for name, value in row.items()}
 
 
