@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 TEMPLATE = "template_heimdall"
 MEMORY_BYTES = 4 * 2**30
-"""Free ones from which on the servers of all workers are held in memory; they take up to half a gigabyte each."""
+"""Free ones from which on the servers of all workers are held in memory; they take a quarter of a gigabyte each."""
 
 # A busy machine is no defect: no example is timed.
 # On CI the same code sees the same examples, so that what fails there fails here too; elsewhere they are new each time.

@@ -172,7 +172,7 @@ def load_session(connection: Connection, session_id: UUID, *, source_tolerance_h
     if not rows:
         raise UnknownSession(f"there is no recording session {session_id}")
     row = rows[0]
-    measurements = [_measurement(row) for row in rows if row.measurement_id is not None]
+    measurements = [_measurement(each) for each in rows if each.measurement_id is not None]
     source, ground_truth = None, None
     if row.known_source_id is not None:
         source = _source(connection, known_sources.c.id == row.known_source_id)

@@ -89,7 +89,7 @@ def compiled() -> Passes | None:
         keep its machine code in: to compile anew in every process takes longer than a batch of sessions.
     """
     try:
-        from heimdall_assets.dsp.compiled import bands, samples  # noqa: PLC0415 - half a second, where it is used
+        from heimdall_assets.dsp.compiled import detection, noise, samples, shape  # noqa: PLC0415 - half a second
     except ImportError:
         return None
     except RuntimeError as error:
@@ -101,10 +101,10 @@ def compiled() -> Passes | None:
         "numba",
         samples.find_extremes,
         samples.transform,
-        bands.excise,
-        bands.noise_floor,
-        bands.detect,
-        bands.shape_of,
+        noise.excise,
+        noise.noise_floor,
+        detection.detect,
+        shape.shape_of,
         samples.power_in_bands,
         samples.carrier_bins,
     )
