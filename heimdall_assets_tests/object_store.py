@@ -1,9 +1,9 @@
 """A local S3 server (moto) in a process of its own, and one that fails as it is told; for tests and benchmarks.
 
-    python -m heimdall_assets_tests.object_store [PORT]
+    python -m heimdall_assets_tests.object_store [PORT [LATENCY_MS]]
 
-runs moto's server, on a free port where none is given, prints its address, and ends when its standard input does, so
-that it never outlives whoever started it.
+runs moto's server, on a free port where none or 0 is given, prints its address, and ends when its standard input does,
+so that it never outlives whoever started it. Like a server far away, it answers after so many milliseconds.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,8 +22,9 @@ import obstore
 from obstore.store import S3Store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
+    from wsgiref.types import StartResponse, WSGIEnvironment
 
 ACCESS_KEY_ID = "AKIDHEIMDALLTEST"
 SECRET_ACCESS_KEY = "wJalrXUtnFEMIheimdall+secret"
@@ -82,9 +84,9 @@ class ObjectStore:
 
 
 @contextmanager
-def serving(port: int = 0) -> Iterator[ObjectStore]:
-    """Run moto's server in a process of its own, with nothing in it."""
-    command = [sys.executable, "-m", "heimdall_assets_tests.object_store", str(port)]
+def serving(port: int = 0, latency_ms: float = 0.0) -> Iterator[ObjectStore]:
+    """Run moto's server in a process of its own, with nothing in it; it answers after so many milliseconds."""
+    command = [sys.executable, "-m", "heimdall_assets_tests.object_store", str(port), str(latency_ms)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdin is not None
@@ -186,16 +188,25 @@ def main() -> None:
     """Serve until standard input ends."""
     import logging  # noqa: PLC0415
 
-    from moto.server import ThreadedMotoServer  # noqa: PLC0415  # a second of imports
+    # a second of imports
+    from moto.moto_server.werkzeug_app import MotoRequestHandler, create_backend_app  # noqa: PLC0415
+    from werkzeug.serving import make_server  # noqa: PLC0415
+
+    port, latency_ms, *_ = (*sys.argv[1:], "0", "0")
+    # S3 alone: to find out which of AWS's services is meant costs moto a quarter of every request.
+    s3 = create_backend_app("s3")
+
+    def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        time.sleep(float(latency_ms) / 1000)
+        return s3(environ, start_response)
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=int(sys.argv[1]) if sys.argv[1:] else 0, verbose=False)
-    server.start()
-    _, port = server.get_host_and_port()
-    sys.stdout.write(f"http://127.0.0.1:{port}\n")
+    server = make_server("127.0.0.1", int(port), answer, threaded=True, request_handler=MotoRequestHandler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    sys.stdout.write(f"http://127.0.0.1:{server.server_port}\n")
     sys.stdout.flush()
     sys.stdin.read()
-    server.stop()
+    server.shutdown()
 
 
 if __name__ == "__main__":

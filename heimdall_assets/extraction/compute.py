@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-import math
 import time
 import traceback
 from typing import TYPE_CHECKING
 
 from heimdall_assets.dsp import analyze, summarize
-from heimdall_assets.errors import BadParameter, ExtractionFailed, HeimdallError, UnexpectedError
-from heimdall_assets.iq import open_location
+from heimdall_assets.errors import ExtractionFailed, HeimdallError, UnexpectedError
+from heimdall_assets.extraction.recordings import Recordings
 from heimdall_assets.records import (
     FEATURE_VERSION,
     InputIdentity,
@@ -22,17 +21,10 @@ from heimdall_assets.records import (
 )
 
 if TYPE_CHECKING:
+    from heimdall_assets.extraction.recordings import Noted
     from heimdall_assets.settings import Settings
 
 logger = logging.getLogger(__name__)
-
-Noted = dict[str, tuple[int, str]]
-"""Size and etag of objects, by location."""
-MOST_SAMPLE_BYTES = 8
-"""Of the usual formats; what is of a wider one takes another request."""
-
-MAX_SAMPLES = 50_000_000
-"""Of one receiver, 400 MB: more is asked for by a sample rate that is wrong, and would only exhaust the memory."""
 
 
 def compute_session(
@@ -63,7 +55,8 @@ def compute_session(
     for measurement in session.measurements:
         by_station.setdefault(measurement.station.name, []).append(measurement)
     failures: list[HeimdallError] = []
-    receivers = [_best_of(measurements, settings, failures, noted) for measurements in by_station.values()]
+    with Recordings((measurements[0] for measurements in by_station.values()), settings, noted) as recordings:
+        receivers = [_best_of(measurements, settings, failures, recordings) for measurements in by_station.values()]
     if all(receiver.features is None for receiver in receivers):
         raise ExtractionFailed(failures)
     source = session.known_source
@@ -78,7 +71,7 @@ def compute_session(
 
 
 def _best_of(
-    measurements: list[Measurement], settings: Settings, failures: list[HeimdallError], noted: Noted | None
+    measurements: list[Measurement], settings: Settings, failures: list[HeimdallError], recordings: Recordings
 ) -> ReceiverFeatures:
     """One receiver's features; where it left several measurements, of the first that can be used.
 
@@ -87,7 +80,7 @@ def _best_of(
     errors: list[tuple[Measurement, HeimdallError]] = []
     for measurement in measurements:
         try:
-            return _measure(measurement, settings, noted)
+            return _measure(measurement, settings, recordings)
         except HeimdallError as error:
             failure = error
         except Exception as error:  # noqa: BLE001  # the one place that turns a failure into a stored error
@@ -105,41 +98,8 @@ def _best_of(
     )
 
 
-def _measure(measurement: Measurement, settings: Settings, noted: Noted | None) -> ReceiverFeatures:
-    location = measurement.iq_data_location or ""
-    rate_hz = measurement.iq_sample_rate_hz or 0.0
-    ahead = rate_hz * settings.chunk_ms / 1000 * settings.num_chunks * MOST_SAMPLE_BYTES
-    opened = open_location(
-        location,
-        settings,
-        noted,
-        ahead_bytes=math.ceil(ahead) or None,
-        format=measurement.iq_data_format,
-        sample_rate_hz=measurement.iq_sample_rate_hz,
-        center_frequency_hz=measurement.frequency_hz,
-    )
-    with opened as recording:
-        sample_rate_hz = recording.sample_rate_hz or settings.default_sample_rate_hz
-        chunk_length = int(sample_rate_hz * settings.chunk_ms / 1000)
-        if chunk_length * settings.num_chunks > MAX_SAMPLES:
-            raise BadParameter(
-                f"{settings.num_chunks} chunks of {settings.chunk_ms:g} ms at {sample_rate_hz:g} Hz are "
-                f"{chunk_length * settings.num_chunks} samples; at most {MAX_SAMPLES} are read"
-            )
-        samples = recording.read(0, chunk_length * settings.num_chunks, writable=False)
-        identity = InputIdentity(
-            measurement_id=measurement.id,
-            iq_data_location=location,
-            size_bytes=recording.size_bytes,
-            etag=recording.etag,
-            format=recording.format,
-            sample_rate_hz=sample_rate_hz,
-            center_frequency_hz=recording.center_frequency_hz,
-            start_time=recording.start_time,
-            num_samples=recording.num_samples,
-            num_chunks=max(1, min(settings.num_chunks, len(samples) // max(1, chunk_length))),
-            chunk_duration_ms=settings.chunk_ms,
-        )
+def _measure(measurement: Measurement, settings: Settings, recordings: Recordings) -> ReceiverFeatures:
+    samples, identity, sample_rate_hz = recordings.read(measurement)
     figures = analyze(
         samples,
         sample_rate_hz,

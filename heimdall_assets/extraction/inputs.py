@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Engine
 
-    from heimdall_assets.extraction.compute import Noted
+    from heimdall_assets.extraction.recordings import Noted
     from heimdall_assets.records import Session
     from heimdall_assets.settings import Settings
 

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Connection, Engine, Row
 
-    from heimdall_assets.extraction.compute import Noted
+    from heimdall_assets.extraction.recordings import Noted
     from heimdall_assets.records import ReceiverFeatures, Session, SessionFeatures
     from heimdall_assets.settings import Settings
 

@@ -14,6 +14,7 @@ from heimdall_assets.errors import (
     TruncatedRecording,
 )
 from heimdall_assets.iq.buckets import MODIFIED_KEY, bucket_of
+from heimdall_assets.iq.sources import ByteSource
 from heimdall_assets.iq.urls import shown
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ MOST_AHEAD_BYTES = 8 << 20
 """Of samples, read with the header; what is known of a recording before it is opened may be wrong."""
 
 
-class ObjectFile:
+class ObjectFile(ByteSource):
     """An object of a bucket, opened for reading.
 
     Parameters
@@ -71,7 +72,11 @@ class ObjectFile:
             return self._bucket.head(self._key), Bytes(), {}
 
     def read_at(self, offset: int, count: int) -> bytes:
-        """Bytes of [offset, offset + count).
+        """Bytes of [offset, offset + count); errors are those of :meth:`view_at`."""
+        return bytes(self.view_at(offset, count))
+
+    def view_at(self, offset: int, count: int) -> memoryview:
+        """Bytes of [offset, offset + count) in the client's memory, where they are as they came.
 
         Raises
         ------
@@ -87,15 +92,15 @@ class ObjectFile:
                 f"{self._shown} ends at byte {self.size_bytes}, before {offset + count}, which its header announces"
             )
         if offset + count <= len(self._head):
-            return bytes(self._head[offset : offset + count : 1])
+            return memoryview(self._head)[offset : offset + count]
         if count == 0:
-            return b""
+            return memoryview(b"")
         facts, content, _ = self._bucket.get(self._key, offset, offset + count)
         if facts.etag != self.etag:
             raise StoreUnavailable(f"{self._shown} was replaced while it was read")
         if len(content) != count:
             raise StoreUnavailable(f"{self._shown} cannot be read: {count} bytes were asked for, {len(content)} came")
-        return bytes(content)
+        return memoryview(content)
 
     def sibling(self, name: str) -> ObjectFile:
         """Another object of the same folder, in the same bucket."""

@@ -270,6 +270,14 @@ def identify(location: str, settings: Settings) -> tuple[int, str] | None:
         source.close()
 
 
+def is_in_store(location: str, settings: Settings) -> bool:
+    """Whether an ``iq_data_location`` names an object of a store; False for one that is refused when it is opened."""
+    try:
+        return store_url(location, settings.resolved_iq_root, settings.iq_extra_roots) is not None
+    except RecordingError:
+        return False
+
+
 def _located(location: str, settings: Settings, max_bytes: int | None, ahead_bytes: int | None = None) -> ByteSource:
     """The object at an ``iq_data_location``, below a root that is a store or a folder."""
     root, extra_roots = settings.resolved_iq_root, settings.iq_extra_roots

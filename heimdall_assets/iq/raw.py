@@ -27,7 +27,7 @@ def read_interleaved(
 ) -> NDArray[np.complex64]:
     """Samples [start, start + count) of a stretch of interleaved samples that begins at byte ``offset``."""
     width = encoding.sample_bytes
-    return encoding.decode(source.read_at(offset + start * width, count * width))
+    return encoding.decode(source.view_at(offset + start * width, count * width))
 
 
 def _read_header(name: str, encoding: Encoding, source: ByteSource, hints: Hints) -> Header:  # noqa: ARG001

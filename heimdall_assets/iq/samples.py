@@ -36,12 +36,12 @@ class Encoding:
         width = int(self.code[2:])
         return width if self.code[1] == "c" else 2 * width
 
-    def decode(self, raw: bytes) -> NDArray[np.complex64]:
+    def decode(self, raw: bytes | memoryview) -> NDArray[np.complex64]:
         """Samples of a stretch of bytes.
 
         Parameters
         ----------
-        raw : bytes
+        raw : bytes or memoryview
             A multiple of ``sample_bytes``.
 
         Returns
@@ -64,7 +64,7 @@ class Encoding:
         return components.astype(np.float32, copy=False).view(np.complex64)
 
 
-def _widened(raw: bytes, order: str) -> NDArray[np.int32]:
+def _widened(raw: bytes | memoryview, order: str) -> NDArray[np.int32]:
     """24-bit integers as 32-bit ones."""
     three = np.frombuffer(raw, np.uint8).reshape(-1, 3)
     if order == ">":

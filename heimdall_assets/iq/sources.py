@@ -67,6 +67,10 @@ class ByteSource(Protocol):
         """Exactly the bytes of [offset, offset + count); TruncatedRecording where the object ends before."""
         ...
 
+    def view_at(self, offset: int, count: int) -> bytes | memoryview:
+        """The same for whoever only looks at them: a source that holds them in memory of its own copies nothing."""
+        return self.read_at(offset, count)
+
     def sibling(self, name: str) -> ByteSource:
         """Another object of the same folder, opened under the same restrictions."""
         ...
@@ -76,7 +80,7 @@ class ByteSource(Protocol):
         ...
 
 
-class LocalFile:
+class LocalFile(ByteSource):
     """A regular file of this machine, opened for reading.
 
     Parameters

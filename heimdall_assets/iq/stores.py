@@ -18,6 +18,7 @@ from heimdall_assets.errors import (
     StoreUnavailable,
     TruncatedRecording,
 )
+from heimdall_assets.iq.sources import ByteSource
 from heimdall_assets.iq.urls import shown
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def open_url(url: str, max_bytes: int | None = None) -> FsspecFile:
     return FsspecFile(filesystem, path, shown(url), max_bytes)
 
 
-class FsspecFile:
+class FsspecFile(ByteSource):
     """An object of a file system of fsspec.
 
     Parameters

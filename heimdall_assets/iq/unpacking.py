@@ -13,12 +13,12 @@ import zlib
 from typing import TYPE_CHECKING, Protocol
 
 from heimdall_assets.errors import MalformedRecording, RecordingNotFound, RecordingTooLarge, TruncatedRecording
+from heimdall_assets.iq.sources import ByteSource
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
-    from heimdall_assets.iq.sources import ByteSource
 
 PIECE_BYTES = 1 << 18
 """Bytes that are read, and at most made, at once."""
@@ -111,7 +111,7 @@ def peek(head: bytes, count: int) -> bytes:
         return b""
 
 
-class Unpacked:
+class Unpacked(ByteSource):
     """Compressed bytes of another source, unpacked.
 
     Parameters

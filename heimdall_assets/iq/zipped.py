@@ -12,7 +12,6 @@ import struct
 import zipfile
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING
 
 from heimdall_assets.errors import (
     LocationRefused,
@@ -22,11 +21,9 @@ from heimdall_assets.errors import (
     TruncatedRecording,
     UnknownFormat,
 )
+from heimdall_assets.iq.sources import ByteSource
 from heimdall_assets.iq.stream import Stream
 from heimdall_assets.iq.unpacking import Unpacked, inflater
-
-if TYPE_CHECKING:
-    from heimdall_assets.iq.sources import ByteSource
 
 SIGNATURE = b"PK\x03\x04"
 MAX_DIRECTORY_BYTES = 1 << 20
@@ -99,7 +96,7 @@ class ZipArchive:
             self.source.close()
 
 
-class ZipMember:
+class ZipMember(ByteSource):
     """A member of a zip archive.
 
     Parameters
@@ -155,7 +152,11 @@ class ZipMember:
         self.cheap_seeks = self._unpacked is None and archive.source.cheap_seeks
 
     def read_at(self, offset: int, count: int) -> bytes:
-        """Bytes of [offset, offset + count) of the member.
+        """Bytes of [offset, offset + count) of the member; errors are those of :meth:`view_at`."""
+        return bytes(self.view_at(offset, count))
+
+    def view_at(self, offset: int, count: int) -> bytes | memoryview:
+        """Bytes of [offset, offset + count) of the member, not copied where the archive holds them.
 
         Raises
         ------
@@ -172,7 +173,7 @@ class ZipMember:
             )
         if self._unpacked is not None:
             return self._unpacked.read_at(offset, count)
-        return self._archive.source.read_at(self._offset + offset, count)
+        return self._archive.source.view_at(self._offset + offset, count)
 
     def sibling(self, name: str) -> ZipMember:
         """Another member of the same folder of the archive."""

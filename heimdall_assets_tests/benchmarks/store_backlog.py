@@ -1,12 +1,13 @@
 """The same backlog from local files and from a local S3 server, through the real daemon; and a server that dies.
 
     python -m heimdall_assets_tests.benchmarks.store_backlog [--sessions 300] [--receivers 7] [--batch-size 100]
-        [--endpoint URL] [--outage SECONDS] [--json]
+        [--endpoint URL] [--latency-ms MS] [--outage SECONDS] [--json]
 
 file_sessions_per_minute, s3_sessions_per_minute, ratio
     As ``throughput`` counts them: from the creation of the first run to the last session shown as materialized. The
     server is moto's, in a process of its own on the same cores, or the one at ``--endpoint``, with a bucket
-    ``heimdall-benchmark`` and the credentials of ``AWS_*``.
+    ``heimdall-benchmark`` and the credentials of ``AWS_*``. With ``--latency-ms``, moto's answers so much later, as
+    one far away.
 file_processor_ms, s3_processor_ms, server_processor_ms, processor_ratio
     Processor time a session of the pipeline with its PostgreSQL, and of the S3 server on this machine: the ratio of
     the first to the sum of the others is what ``ratio`` tends to where the cores do nothing else.
@@ -157,6 +158,7 @@ def main() -> None:
     parser.add_argument("--receivers", type=int, default=7)
     parser.add_argument("--batch-size", type=int, default=100)
     parser.add_argument("--endpoint", help="of another server than moto's")
+    parser.add_argument("--latency-ms", type=float, default=0.0, help="moto's server answers so much later")
     parser.add_argument("--outage", type=float, default=0.0, help="instead of rates: seconds without a server")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     arguments = parser.parse_args()
@@ -165,8 +167,8 @@ def main() -> None:
     if arguments.outage:
         figures |= outage(arguments.outage, *sizes)
     else:
-        with server_at(arguments.endpoint) as endpoint:
-            figures |= {"endpoint": endpoint, **rates(endpoint, *sizes)}
+        with server_at(arguments.endpoint, arguments.latency_ms) as endpoint:
+            figures |= {"endpoint": endpoint, "latency_ms": arguments.latency_ms, **rates(endpoint, *sizes)}
     if arguments.json:
         sys.stdout.write(json.dumps(figures, indent=2) + "\n")
     else:

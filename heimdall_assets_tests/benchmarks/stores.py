@@ -125,13 +125,13 @@ def benchmark(endpoint: str, sessions: int, receivers: int, seconds: int) -> dic
 
 
 @contextmanager
-def server_at(endpoint: str | None) -> Iterator[str]:
-    """The server that is given; else moto's with the bucket, and credentials in the environment."""
+def server_at(endpoint: str | None, latency_ms: float = 0.0) -> Iterator[str]:
+    """The server that is given; else moto's with the bucket, so far away, and credentials in the environment."""
     if endpoint is not None:
         yield endpoint
         return
     os.environ.update(ENVIRONMENT)
-    with serving() as store:
+    with serving(latency_ms=latency_ms) as store:
         store.make_bucket(BUCKET)
         yield store.endpoint
 

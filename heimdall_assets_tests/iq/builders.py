@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from heimdall_assets.errors import TruncatedRecording
+from heimdall_assets.iq.sources import ByteSource
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,7 +21,7 @@ BLOCK = 512
 KIWI_RATE_HZ = 12001.145
 
 
-class MemorySource:
+class MemorySource(ByteSource):
     """Bytes in memory as a source that keeps account of what is read."""
 
     def __init__(self, content: bytes, name: str = "recording.bin", cheap_seeks: bool = True) -> None:

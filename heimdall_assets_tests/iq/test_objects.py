@@ -12,6 +12,7 @@ import traceback
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+import numpy as np
 import obstore
 import pytest
 from obstore.store import GCSStore
@@ -102,6 +103,19 @@ def test_an_object_hands_out_exactly_the_bytes_of_a_range(client: S3Store, bucke
     source.close()
     with pytest.raises(ValueError, match="is closed"):
         source.read_at(0, 1)
+
+
+def test_samples_are_the_bytes_that_came_and_no_copy_of_them(client: S3Store, bucket: str) -> None:
+    content = components(100_000, "<f4").tobytes()
+    obstore.put(client, "rx.cf32", content)
+    settings = load_settings(iq_root=f"s3://{bucket}")
+    with open_location("rx.cf32", settings, ahead_bytes=len(content)) as recording:
+        whole, part = (recording.read(start, 1_000, writable=False) for start in (0, 500))
+        mine = recording.read(0, 1_000)
+    assert np.shares_memory(whole, part)
+    assert not np.shares_memory(whole, mine)
+    assert (whole.flags.writeable, mine.flags.writeable) == (False, True)
+    assert mine.tobytes() == whole.tobytes() == content[:8_000]
 
 
 def test_an_empty_object_has_no_bytes(client: S3Store, bucket: str) -> None:

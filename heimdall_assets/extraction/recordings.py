@@ -1,0 +1,149 @@
+"""A session's recordings, read one after the other; those that lie in stores are asked for some time before."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, NamedTuple, Self
+
+from heimdall_assets.errors import BadParameter
+from heimdall_assets.iq import is_in_store, open_location
+from heimdall_assets.records import InputIdentity
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from concurrent.futures import Future
+    from uuid import UUID
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from heimdall_assets.records import Measurement
+    from heimdall_assets.settings import Settings
+
+Noted = dict[str, tuple[int, str]]
+"""Size and etag of objects, by location."""
+MOST_SAMPLE_BYTES = 8
+"""Of the usual formats; what is of a wider one takes another request."""
+MAX_SAMPLES = 50_000_000
+"""Of one receiver, 400 MB: more is asked for by a sample rate that is wrong, and would only exhaust the memory."""
+AHEAD = 4
+"""Recordings that are asked for before their turn: a store's latency is several times what one takes to compute."""
+LARGEST_AHEAD_BYTES = 8 << 20
+"""Of samples; for larger ones latency is little, and memory much."""
+
+
+class Recording(NamedTuple):
+    """What was read for a measurement.
+
+    Attributes
+    ----------
+    samples : ndarray of complex64, shape (n,)
+        Those of the chunks, without gaps; not to be written to.
+    identity : InputIdentity
+        What they were read of. Its sample rate is stated by the recording, the measurement, or the settings.
+    sample_rate_hz : float
+        The same rate.
+    """
+
+    samples: NDArray[np.complex64]
+    identity: InputIdentity
+    sample_rate_hz: float
+
+
+class Recordings:
+    """Recordings of a session, for one thread. A context manager.
+
+    Parameters
+    ----------
+    order : iterable of Measurement
+        In which they are going to be read. Others may be read as well, and none has to be.
+    settings : Settings
+        Chunks and roots.
+    noted : dict, optional
+        Size and etag of every object that is opened are put down here, by location, also where it fails then.
+    """
+
+    def __init__(self, order: Iterable[Measurement], settings: Settings, noted: Noted | None = None) -> None:
+        self._settings = settings
+        self._noted = noted
+        self._waiting = deque(m for m in order if _is_worth_asking(m, settings))
+        self._coming: dict[UUID, Future[Recording]] = {}
+        self._readers = ThreadPoolExecutor(AHEAD, "reader") if self._waiting else None
+
+    def read(self, measurement: Measurement) -> Recording:
+        """What belongs to a measurement; each once.
+
+        Raises
+        ------
+        BadParameter
+            The chunks would have more than MAX_SAMPLES.
+        RecordingError
+            As :func:`~heimdall_assets.iq.open_location` and :meth:`~heimdall_assets.iq.IQFile.read`.
+        """
+        while self._readers and self._waiting and len(self._coming) < AHEAD:
+            soon = self._waiting.popleft()
+            self._coming[soon.id] = self._readers.submit(read_recording, soon, self._settings, self._noted)
+        coming = self._coming.pop(measurement.id, None)
+        return coming.result() if coming else read_recording(measurement, self._settings, self._noted)
+
+    def close(self) -> None:
+        """Ask for no more; what is on its way is not waited for."""
+        if self._readers:
+            self._readers.shutdown(wait=False, cancel_futures=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def read_recording(measurement: Measurement, settings: Settings, noted: Noted | None = None) -> Recording:
+    """Read the chunks of one measurement; as :meth:`Recordings.read`."""
+    location = measurement.iq_data_location or ""
+    opened = open_location(
+        location,
+        settings,
+        noted,
+        ahead_bytes=_expected_bytes(measurement, settings) or None,
+        format=measurement.iq_data_format,
+        sample_rate_hz=measurement.iq_sample_rate_hz,
+        center_frequency_hz=measurement.frequency_hz,
+    )
+    with opened as recording:
+        sample_rate_hz = recording.sample_rate_hz or settings.default_sample_rate_hz
+        chunk_length = int(sample_rate_hz * settings.chunk_ms / 1000)
+        if chunk_length * settings.num_chunks > MAX_SAMPLES:
+            raise BadParameter(
+                f"{settings.num_chunks} chunks of {settings.chunk_ms:g} ms at {sample_rate_hz:g} Hz are "
+                f"{chunk_length * settings.num_chunks} samples; at most {MAX_SAMPLES} are read"
+            )
+        samples = recording.read(0, chunk_length * settings.num_chunks, writable=False)
+        identity = InputIdentity(
+            measurement_id=measurement.id,
+            iq_data_location=location,
+            size_bytes=recording.size_bytes,
+            etag=recording.etag,
+            format=recording.format,
+            sample_rate_hz=sample_rate_hz,
+            center_frequency_hz=recording.center_frequency_hz,
+            start_time=recording.start_time,
+            num_samples=recording.num_samples,
+            num_chunks=max(1, min(settings.num_chunks, len(samples) // max(1, chunk_length))),
+            chunk_duration_ms=settings.chunk_ms,
+        )
+    return Recording(samples, identity, sample_rate_hz)
+
+
+def _expected_bytes(measurement: Measurement, settings: Settings) -> int:
+    """Of the chunks of a measurement whose sample rate is known, else 0."""
+    rate_hz = measurement.iq_sample_rate_hz or 0.0
+    return math.ceil(rate_hz * settings.chunk_ms / 1000 * settings.num_chunks * MOST_SAMPLE_BYTES)
+
+
+def _is_worth_asking(measurement: Measurement, settings: Settings) -> bool:
+    """Whether to ask for a recording before its turn; files of this machine are there at once."""
+    expected_bytes = _expected_bytes(measurement, settings)
+    return 0 < expected_bytes <= LARGEST_AHEAD_BYTES and is_in_store(measurement.iq_data_location or "", settings)
