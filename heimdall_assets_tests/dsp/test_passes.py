@@ -172,6 +172,32 @@ def test_without_numba_everything_is_measured_by_numpy() -> None:
     assert float(frequency_hz) == pytest.approx(12_345.6, abs=0.01)
 
 
+@pytest.mark.parametrize("length", [1024, 2400, 40_000, 40_007])
+def test_the_fourier_transforms_of_both_libraries_are_the_same(length: int) -> None:
+    fourier = pytest.importorskip("heimdall_assets.dsp.compiled.fourier")
+    rng = np.random.default_rng(16)
+    samples = noise(rng, 5 * length).astype(np.complex64)
+    samples.flags.writeable = False
+    chunks = samples.reshape(5, length)[:, : length - length % 8]
+    found = fourier.coefficients_of(chunks)
+    reference = np.fft.fft(chunks.astype(np.complex128), axis=1)
+    # single precision: its unit roundoff, times the square root of the number of stages
+    assert np.sqrt(np.mean(np.abs(found - reference) ** 2) / np.mean(np.abs(reference) ** 2)) < 6e-8 * 16**0.5
+    assert (found.dtype, found.flags.c_contiguous, found.flags.writeable) == (np.complex64, True, True)
+
+
+def test_without_ducc0_the_fourier_transforms_are_those_of_scipy_and_no_thread_is_left() -> None:
+    with_it, without = (
+        run(f"import os, sys\n{hidden}{MEASURE}print(len(os.listdir('/proc/self/task')), 'ducc0' in sys.modules)")
+        for hidden in ("", "sys.modules['ducc0'] = None")
+    )
+    (_, frequency_hz), (threads, _) = (line.split() for line in with_it.splitlines())
+    (name, other_hz), (other_threads, _) = (line.split() for line in without.splitlines())
+    assert name == "numba"
+    assert float(frequency_hz) == pytest.approx(float(other_hz), abs=1e-3)
+    assert threads == other_threads
+
+
 def test_where_no_machine_code_can_be_kept_numpy_is_used_and_says_why() -> None:
     # as numba does where neither the package's folder nor the user's cache folder is writable
     program = f"""

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numba import njit, types
-from scipy import fft
 
 from heimdall_assets.dsp.carrier import ITERATIONS, decimation, first_estimate
 from heimdall_assets.dsp.clipping import Extremes
+from heimdall_assets.dsp.compiled.fourier import coefficients_of
 from heimdall_assets.dsp.compiled.types import (
     COLUMN,
     COLUMNS,
@@ -57,7 +57,7 @@ def find_extremes(chunks: Chunks) -> Extremes:
 
 def transform(chunks: Chunks, grid: Grid, searched: slice) -> tuple[Waveform, Spectrum]:
     """Do what :func:`heimdall_assets.dsp.transform.transform` does."""
-    coefficients = fft.fft(chunks[:, : grid.num_bins], axis=1)
+    coefficients = coefficients_of(chunks[:, : grid.num_bins])
     waveform, spectrum = Waveform.empty(len(chunks)), Spectrum.empty(coefficients, grid)
     _measure_waveforms(
         chunks.view(np.float32),
