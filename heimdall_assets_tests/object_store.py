@@ -8,6 +8,7 @@ so that it never outlives whoever started it. Like a server far away, it answers
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 import threading
@@ -186,11 +187,9 @@ def refused(code: str, sentence: str = "", **more: str) -> str:
 
 def main() -> None:
     """Serve until standard input ends."""
-    import logging  # noqa: PLC0415
-
     # a second of imports
-    from moto.moto_server.werkzeug_app import MotoRequestHandler, create_backend_app  # noqa: PLC0415
-    from werkzeug.serving import make_server  # noqa: PLC0415
+    import uvicorn  # noqa: PLC0415
+    from moto.moto_server.werkzeug_app import create_backend_app  # noqa: PLC0415
 
     port, latency_ms, *_ = (*sys.argv[1:], "0", "0")
     # S3 alone: to find out which of AWS's services is meant costs moto a quarter of every request.
@@ -200,13 +199,18 @@ def main() -> None:
         time.sleep(float(latency_ms) / 1000)
         return s3(environ, start_response)
 
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = make_server("127.0.0.1", int(port), answer, threaded=True, request_handler=MotoRequestHandler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    sys.stdout.write(f"http://127.0.0.1:{server.server_port}\n")
-    sys.stdout.flush()
-    sys.stdin.read()
-    server.shutdown()
+    # moto's own server closes the connection after every answer, as no store does; uvicorn keeps it.
+    server = uvicorn.Server(uvicorn.Config(answer, interface="wsgi", log_level="critical"))
+
+    def stop_with_input() -> None:
+        sys.stdin.read()
+        server.should_exit = server.force_exit = True
+
+    with socket.create_server(("127.0.0.1", int(port))) as listening:
+        sys.stdout.write(f"http://127.0.0.1:{listening.getsockname()[1]}\n")
+        sys.stdout.flush()
+        threading.Thread(target=stop_with_input, daemon=True).start()
+        server.run(sockets=[listening])
 
 
 if __name__ == "__main__":

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from heimdall_assets.errors import BadParameter
@@ -70,7 +72,6 @@ class Recordings:
         self._noted = noted
         self._waiting = deque(m for m in order if _is_worth_asking(m, settings))
         self._coming: dict[UUID, Future[Recording]] = {}
-        self._readers = ThreadPoolExecutor(AHEAD, "reader") if self._waiting else None
 
     def read(self, measurement: Measurement) -> Recording:
         """What belongs to a measurement; each once.
@@ -82,16 +83,18 @@ class Recordings:
         RecordingError
             As :func:`~heimdall_assets.iq.open_location` and :meth:`~heimdall_assets.iq.IQFile.read`.
         """
-        while self._readers and self._waiting and len(self._coming) < AHEAD:
+        while self._waiting and len(self._coming) < AHEAD:
             soon = self._waiting.popleft()
-            self._coming[soon.id] = self._readers.submit(read_recording, soon, self._settings, self._noted)
+            readers = _readers(os.getpid(), self._settings.store_connections)
+            self._coming[soon.id] = readers.submit(read_recording, soon, self._settings, self._noted)
         coming = self._coming.pop(measurement.id, None)
         return coming.result() if coming else read_recording(measurement, self._settings, self._noted)
 
     def close(self) -> None:
         """Ask for no more; what is on its way is not waited for."""
-        if self._readers:
-            self._readers.shutdown(wait=False, cancel_futures=True)
+        self._waiting.clear()
+        for coming in self._coming.values():
+            coming.cancel()
 
     def __enter__(self) -> Self:
         return self
@@ -135,6 +138,12 @@ def read_recording(measurement: Measurement, settings: Settings, noted: Noted | 
             chunk_duration_ms=settings.chunk_ms,
         )
     return Recording(samples, identity, sample_rate_hz)
+
+
+@lru_cache(maxsize=1)
+def _readers(pid: int, most: int) -> ThreadPoolExecutor:  # noqa: ARG001  # threads do not survive a fork
+    """Threads of this process that read ahead: no more than are busy at a time, and kept, since a start costs more."""
+    return ThreadPoolExecutor(most, "reader")
 
 
 def _expected_bytes(measurement: Measurement, settings: Settings) -> int:

@@ -72,6 +72,7 @@ def folder_of(made: Bench) -> Path:
 def rate(made: Bench, sessions: int) -> tuple[float, float]:
     """Drain a backlog; sessions a minute, and processor time a session in ms."""
     backlog.add_sessions(made.factory, made.sets, sessions)
+    made.analyze()
     with running_daemon(made.settings, **made.variables) as processes:
         drained = drain(made.settings, processes, sessions)
     return 60 * sessions / drained.seconds, 1000 * drained.processor_seconds / sessions

@@ -82,6 +82,11 @@ class Bench:
             engine.dispose()
         return sizes[0], sizes[1]
 
+    def analyze(self) -> None:
+        """Do what autovacuum does in its own time; plans must not depend on when."""
+        with autocommit(self.factory.engine) as connection:
+            connection.execute(sa.text("ANALYZE"))
+
 
 @contextmanager
 def bench(receivers: int, **variables: str) -> Iterator[Bench]:
@@ -107,7 +112,7 @@ def rates(made: Bench, sessions: int) -> dict[str, Any]:
     pool, pool_processor_s = _pool(made, sessions)
     celery = _celery_rate(made, sessions)
     backlog.add_sessions(made.factory, made.sets, sessions)
-    _analyze(made)
+    made.analyze()
     before = made.database_bytes()
     with running_daemon(made.settings, **made.variables) as processes:
         drained = drain(made.settings, processes, sessions)
@@ -134,7 +139,7 @@ def _pool(made: Bench, sessions: int) -> tuple[float, float]:
     """Sessions a minute, and seconds of processor time of the pool and PostgreSQL."""
     cores = os.cpu_count() or 1
     keys = backlog.add_sessions(made.factory, made.sets, sessions + cores, status=NOT_COMPLETED)
-    _analyze(made)
+    made.analyze()
     before_s = processor_seconds(server_pid(made.settings))
     seconds, processor_s = bare.pool_seconds(keys)
     return 60 * sessions / seconds, processor_s + processor_seconds(server_pid(made.settings)) - before_s
@@ -151,12 +156,6 @@ def _celery_rate(made: Bench, sessions: int) -> float | None:
     warming = 2 * (os.cpu_count() or 1)
     keys = backlog.add_sessions(made.factory, made.sets, sessions + warming, status=NOT_COMPLETED)
     return 60 * sessions / celery_pool.pool_seconds(keys, made.settings.home)
-
-
-def _analyze(made: Bench) -> None:
-    """What autovacuum does in its own time; plans must not depend on when."""
-    with autocommit(made.factory.engine) as connection:
-        connection.execute(sa.text("ANALYZE"))
 
 
 def main() -> None:
