@@ -74,7 +74,7 @@ class Recordings:
         self._coming: dict[UUID, Future[Recording]] = {}
 
     def read(self, measurement: Measurement) -> Recording:
-        """What belongs to a measurement; each once.
+        """What belongs to a measurement; nothing of it is kept.
 
         Raises
         ------
@@ -147,8 +147,10 @@ def _readers(pid: int, most: int) -> ThreadPoolExecutor:  # noqa: ARG001  # thre
 
 
 def _expected_bytes(measurement: Measurement, settings: Settings) -> int:
-    """Of the chunks of a measurement whose sample rate is known, else 0."""
+    """Of the chunks of a measurement whose sample rate is known, else 0; a wrong one is refused when it is opened."""
     rate_hz = measurement.iq_sample_rate_hz or 0.0
+    if not 0 < rate_hz < math.inf:
+        return 0
     return math.ceil(rate_hz * settings.chunk_ms / 1000 * settings.num_chunks * MOST_SAMPLE_BYTES)
 
 

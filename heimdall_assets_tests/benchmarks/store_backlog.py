@@ -8,6 +8,8 @@ file_sessions_per_minute, s3_sessions_per_minute, ratio
     server is moto's, in a process of its own on the same cores, or the one at ``--endpoint``, with a bucket
     ``heimdall-benchmark`` and the credentials of ``AWS_*``. With ``--latency-ms``, moto's answers so much later, as
     one far away.
+s3_peak_worker_mb
+    Most memory of a run's process that reads from the server.
 file_processor_ms, s3_processor_ms, server_processor_ms, processor_ratio
     Processor time a session of the pipeline with its PostgreSQL, and of the S3 server on this machine: the ratio of
     the first to the sum of the others is what ``ratio`` tends to where the cores do nothing else.
@@ -69,29 +71,30 @@ def folder_of(made: Bench) -> Path:
     return made.settings.home / "iq"
 
 
-def rate(made: Bench, sessions: int) -> tuple[float, float]:
-    """Drain a backlog; sessions a minute, and processor time a session in ms."""
+def drained(made: Bench, sessions: int) -> tuple[float, float, float]:
+    """Drain a backlog; sessions a minute, processor time a session in ms, and most memory of a run in MB."""
     backlog.add_sessions(made.factory, made.sets, sessions)
     made.analyze()
     with running_daemon(made.settings, **made.variables) as processes:
-        drained = drain(made.settings, processes, sessions)
-    return 60 * sessions / drained.seconds, 1000 * drained.processor_seconds / sessions
+        found = drain(made.settings, processes, sessions)
+    return 60 * sessions / found.seconds, 1000 * found.processor_seconds / sessions, found.peak_worker_mb
 
 
 def rates(endpoint: str, sessions: int, receivers: int, batch_size: int) -> dict[str, float | None]:
     """The same backlog from files and from the server."""
     with bench(receivers, HEIMDALL_BATCH_SIZE=str(batch_size)) as made:
-        file_rate, file_ms = rate(made, sessions)
+        file_rate, file_ms, _ = drained(made, sessions)
     with bench(receivers, **variables_of(endpoint, batch_size)) as made:
         upload(endpoint, folder_of(made))
         server = _server(endpoint)
         before = sum(server.cpu_times()[:2])
-        store_rate, store_ms = rate(made, sessions)
+        store_rate, store_ms, store_mb = drained(made, sessions)
         server_ms = 1000 * (sum(server.cpu_times()[:2]) - before) / sessions
     return {
         "file_sessions_per_minute": round(file_rate, 1),
         "s3_sessions_per_minute": round(store_rate, 1),
         "ratio": round(store_rate / file_rate, 3),
+        "s3_peak_worker_mb": round(store_mb, 1),
         "file_processor_ms": round(file_ms, 1),
         "s3_processor_ms": round(store_ms, 1),
         "server_processor_ms": round(server_ms, 1),

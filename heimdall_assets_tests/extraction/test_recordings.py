@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -11,7 +12,7 @@ import numpy as np
 import obstore
 import pytest
 
-from heimdall_assets.errors import RecordingNotFound
+from heimdall_assets.errors import BadParameter, RecordingNotFound
 from heimdall_assets.extraction.recordings import AHEAD, LARGEST_AHEAD_BYTES, Recordings, read_recording
 from heimdall_assets.iq.buckets import forget_buckets
 from heimdall_assets.records import Measurement, Station
@@ -144,6 +145,18 @@ def test_what_may_be_large_is_read_in_its_turn(server: MoodyServer, rate_hz: flo
         assert recordings.read(session[0]).samples.tobytes() == samples(1).tobytes()
     read_recording(session[0], settings_of(server))  # comes after whatever was still to be asked for
     assert asked(server) == {"rx0.cf32"}
+
+
+@pytest.mark.parametrize("rate_hz", [math.nan, math.inf, -1.0])
+def test_a_sample_rate_that_is_none_is_refused_and_hinders_no_other(
+    client: S3Store, bucket: str, rate_hz: float
+) -> None:
+    obstore.put(client, "rx.cf32", samples(0).tobytes())
+    wrong, right = measurement("rx.cf32", rate_hz), measurement("rx.cf32")
+    with Recordings([wrong, right], load_settings(iq_root=f"s3://{bucket}")) as recordings:
+        with pytest.raises(BadParameter, match="sample_rate_hz"):
+            recordings.read(wrong)
+        assert recordings.read(right).samples.tobytes() == samples(0).tobytes()
 
 
 def test_files_are_read_in_their_turn(tmp_path: Path) -> None:
