@@ -22,12 +22,13 @@ if TYPE_CHECKING:
 
 _LOST = {"lost_reason": "worker_lost", "lost_message": "the process ended during this attempt"}
 
+# PostgreSQL closes the lost attempt after it has inserted the new one: only the statement's beginning is before both.
 # Nobody waits for this to be on the disk: a server that crashes and forgets it has nothing stored of the attempt
 # either, and its workers have lost their locks.
 _BEGIN = sa.text("""
     WITH lost AS (
         UPDATE heimdall.feature_attempts
-        SET finished_at = clock_timestamp(), outcome = 'lost', reason = :lost_reason, message = :lost_message
+        SET finished_at = statement_timestamp(), outcome = 'lost', reason = :lost_reason, message = :lost_message
         WHERE recording_session_id = :id AND finished_at IS NULL),
     begun AS (
         UPDATE heimdall.feature_states

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -390,6 +391,16 @@ def test_a_worker_that_begins_where_another_died_closes_its_attempt(factory: Ses
     begin(engine, key)
     begin(engine, key)
     assert attempts_of(factory, key, "number", "outcome") == [(1, "lost"), (2, None)]
+
+
+def test_an_attempt_that_another_closes_has_ended_when_that_one_begins(factory: SessionFactory, engine: Engine) -> None:
+    key = factory.add()
+    discover(engine)
+    for _ in range(20):
+        begin(engine, key)
+    times = attempts_of(factory, key, "started_at", "finished_at")
+    for (begun_at, ended_at), (next_begun_at, _) in itertools.pairwise(times):
+        assert begun_at <= ended_at <= next_begun_at
 
 
 def test_ignored_sessions_are_out_until_they_are_brought_back_as_what_the_tables_say(
