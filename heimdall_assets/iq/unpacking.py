@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
-
 PIECE_BYTES = 1 << 18
 """Bytes that are read, and at most made, at once."""
 MAX_UNPACKED_BYTES = 4 * 1024**3
