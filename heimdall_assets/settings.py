@@ -20,6 +20,8 @@ from heimdall_assets.errors import SettingError
 
 PREFIX = "HEIMDALL_"
 
+WAITING_SESSIONS = 2
+"""Of a run, beside those it works on: at 30 ms an answer they make up for what is waited for."""
 YEAR_S = 365 * 86_400
 ROOT = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^:/]*(?::\d+(?=[/:]|$))?[^:]*|[^:]+")
 """One of several roots between colons: a URL, perhaps with a port, or a folder."""
@@ -164,8 +166,8 @@ class Settings(BaseSettings):
         default_factory=lambda: max(1, min(8, (os.cpu_count() or 1) // 2)),
         ge=1,
         le=64,
-        description="Sessions that one run works on at the same time; unset: one for two cores, at most 8, since two "
-        "runs of a backlog are at work at a time",
+        description="Sessions that one run works on at the same time, not counting those that wait for a store; unset: "
+        "one for two cores, at most 8, since two runs of a backlog are at work at a time",
     )
     chunk_ms: float = Field(default=200.0, gt=0, le=60_000, description="Duration of a chunk in ms")
     num_chunks: int = Field(default=5, ge=1, le=10_000, description="Chunks measured from a recording's start")
@@ -315,6 +317,11 @@ class Settings(BaseSettings):
         if self.iq_root is not None:
             return self.iq_root if "://" in self.iq_root else str(Path(self.iq_root).expanduser())
         return str(self.home / "iq") if self.is_embedded else "s3://heimdall-raw-iq"
+
+    @property
+    def sessions_under_way(self) -> int:
+        """Sessions that a run begins at the same time: those it works on, and those that wait for a store meanwhile."""
+        return self.workers + WAITING_SESSIONS
 
     @classmethod
     def variable(cls, field_name: str) -> str:

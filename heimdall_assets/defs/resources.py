@@ -29,8 +29,8 @@ class Heimdall(ConfigurableResource[None]):
         DatabaseError
             Not available, or not upgraded.
         """
-        # A run holds a connection a worker for the session's lock and one for its own.
-        engine = open_engine(heimdall_url(self.settings), pool_size=self.settings.workers + 2)
+        # A run holds a connection for the lock of each session that is begun, and two of its own.
+        engine = open_engine(heimdall_url(self.settings), pool_size=self.settings.sessions_under_way + 2)
         try:
             require_current(engine)
             yield engine

@@ -8,6 +8,7 @@ from contextvars import copy_context
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
+from typing import Any
 from uuid import UUID
 
 from dagster import Failure, OpExecutionContext
@@ -20,7 +21,7 @@ from heimdall_assets.defs.events import report_materializations
 from heimdall_assets.defs.partitions import session_id_of
 from heimdall_assets.defs.planner import BATCH_TAG
 from heimdall_assets.errors import DatabaseError, SessionBusy, UnexpectedError, UnknownSession
-from heimdall_assets.extraction import Outcome, extract_session
+from heimdall_assets.extraction import Outcome, Places, extract_session
 from heimdall_assets.logs import about
 from heimdall_assets.settings import Settings
 
@@ -52,7 +53,8 @@ def walk_sessions(
 ) -> Iterator[list[Finished]]:
     """Extract every session, ``settings.workers`` at a time, and yield what has ended, soon after it has.
 
-    Threads, not processes: reading, the FFTs and the database release the interpreter.
+    Threads, not processes: reading, the FFTs and the database release the interpreter. While sessions wait for a store,
+    others are worked on.
 
     Yields
     ------
@@ -64,15 +66,16 @@ def walk_sessions(
     DatabaseError
         The database went away: the sessions not reached stay reserved until the planner takes them back.
     """
-    work = partial(_extract, engine, settings=settings, run_id=run_id, recompute=recompute, stale=stale)
+    options = {"run_id": run_id, "recompute": recompute, "stale": stale, "places": Places(settings.workers)}
+    work = partial(_extract, engine, settings=settings, options=options)
     waiting = iter(partition_keys)
-    with ThreadPoolExecutor(settings.workers, thread_name_prefix="session") as pool:
+    with ThreadPoolExecutor(settings.sessions_under_way, thread_name_prefix="session") as pool:
         active: set[Future[Finished]] = set()
         ended: list[Finished] = []
         due = time.monotonic()
         try:
             while True:
-                keys = islice(waiting, settings.workers - len(active))
+                keys = islice(waiting, settings.sessions_under_way - len(active))
                 active.update(pool.submit(copy_context().run, work, key) for key in keys)
                 if not active:
                     break
@@ -89,12 +92,10 @@ def walk_sessions(
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _extract(engine: Engine, key: str, *, settings: Settings, run_id: str, recompute: bool, stale: bool) -> Finished:
+def _extract(engine: Engine, key: str, *, settings: Settings, options: dict[str, Any]) -> Finished:
     with about(session_id=key):
         try:
-            outcome = extract_session(
-                engine, session_id_of(key), settings, run_id=run_id, recompute=recompute, stale=stale
-            )
+            outcome = extract_session(engine, session_id_of(key), settings, **options)
         except (UnknownSession, SessionBusy) as error:
             return Finished(key, None, error.reason, error.message)
         except DatabaseError:

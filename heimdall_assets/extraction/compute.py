@@ -21,6 +21,7 @@ from heimdall_assets.records import (
 )
 
 if TYPE_CHECKING:
+    from heimdall_assets.extraction.places import Places
     from heimdall_assets.extraction.recordings import Noted
     from heimdall_assets.settings import Settings
 
@@ -28,7 +29,12 @@ logger = logging.getLogger(__name__)
 
 
 def compute_session(
-    session: Session, settings: Settings, *, run_id: str | None = None, noted: Noted | None = None
+    session: Session,
+    settings: Settings,
+    *,
+    run_id: str | None = None,
+    noted: Noted | None = None,
+    places: Places | None = None,
 ) -> SessionFeatures:
     """Fetch and compute a session's features; touches no database.
 
@@ -42,6 +48,8 @@ def compute_session(
         Noted in the result.
     noted : dict, optional
         Size and etag of every object that was opened are put down here, by location, also where it failed then.
+    places : Places, optional
+        Of which one is held; it is left to others while a store is waited for.
 
     Raises
     ------
@@ -55,7 +63,8 @@ def compute_session(
     for measurement in session.measurements:
         by_station.setdefault(measurement.station.name, []).append(measurement)
     failures: list[HeimdallError] = []
-    with Recordings((measurements[0] for measurements in by_station.values()), settings, noted) as recordings:
+    order = (measurements[0] for measurements in by_station.values())
+    with Recordings(order, settings, noted, places) as recordings:
         receivers = [_best_of(measurements, settings, failures, recordings) for measurements in by_station.values()]
     if all(receiver.features is None for receiver in receivers):
         raise ExtractionFailed(failures)

@@ -6,10 +6,12 @@ import math
 import os
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from heimdall_assets.errors import BadParameter
+from heimdall_assets.extraction.places import Places
 from heimdall_assets.iq import is_in_store, open_location
 from heimdall_assets.records import InputIdentity
 
@@ -65,11 +67,20 @@ class Recordings:
         Chunks and roots.
     noted : dict, optional
         Size and etag of every object that is opened are put down here, by location, also where it fails then.
+    places : Places, optional
+        Of which one is held; it is left to others while a store is waited for.
     """
 
-    def __init__(self, order: Iterable[Measurement], settings: Settings, noted: Noted | None = None) -> None:
+    def __init__(
+        self,
+        order: Iterable[Measurement],
+        settings: Settings,
+        noted: Noted | None = None,
+        places: Places | None = None,
+    ) -> None:
         self._settings = settings
         self._noted = noted
+        self._places = places or Places(1)
         self._waiting = deque(m for m in order if _is_worth_asking(m, settings))
         self._coming: dict[UUID, Future[Recording]] = {}
 
@@ -88,7 +99,9 @@ class Recordings:
             readers = _readers(os.getpid(), self._settings.store_connections)
             self._coming[soon.id] = readers.submit(read_recording, soon, self._settings, self._noted)
         coming = self._coming.pop(measurement.id, None)
-        return coming.result() if coming else read_recording(measurement, self._settings, self._noted)
+        at_hand = coming.done() if coming else not is_in_store(measurement.iq_data_location or "", self._settings)
+        with nullcontext() if at_hand else self._places.left():
+            return coming.result() if coming else read_recording(measurement, self._settings, self._noted)
 
     def close(self) -> None:
         """Ask for no more; what is on its way is not waited for."""

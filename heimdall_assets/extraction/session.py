@@ -2,7 +2,7 @@
 
 The order is what makes it safe to run twice at once and to kill at any point:
 
-1. take the session's lock, waiting for whoever holds it;
+1. take the session's lock, waiting for whoever holds it, then a place to compute;
 2. look again whether it is done: then report what is stored;
 3. write down that an attempt begins;
 4. **fetch** and **compute** receiver by receiver, no transaction open; a receiver's failure is its own;
@@ -37,6 +37,7 @@ from heimdall_assets.errors import (
 from heimdall_assets.extraction.compute import compute_session, traceback_of
 from heimdall_assets.extraction.inputs import all_words, inputs_of
 from heimdall_assets.extraction.outcome import Outcome, featured_state, summary_of
+from heimdall_assets.extraction.places import Places
 from heimdall_assets.records import FEATURE_VERSION
 
 if TYPE_CHECKING:
@@ -97,6 +98,7 @@ def extract_session(
     run_id: str | None = None,
     recompute: bool = False,
     stale: bool = False,
+    places: Places | None = None,
 ) -> Outcome:
     """Make sure that a session has features; compute them unless it has them already.
 
@@ -114,6 +116,8 @@ def extract_session(
         Compute even if the same version has done it.
     stale : bool
         Compute where the features are stale (see :mod:`heimdall_assets.db.staleness`); without it they are left alone.
+    places : Places, optional
+        One is taken when the lock is held, until the end, and left to others while a store is waited for.
 
     Returns
     -------
@@ -125,7 +129,8 @@ def extract_session(
     DatabaseError
         The database went away or refuses; the attempt is found lost by the planner.
     """
-    with session_lock(engine, session_id, timeout_seconds=settings.lock_timeout_seconds) as connection:
+    places = places or Places(1)
+    with session_lock(engine, session_id, timeout_seconds=settings.lock_timeout_seconds) as connection, places:
         try:
             state = _known_state(connection, session_id)
             with each_alone(connection):
@@ -152,7 +157,7 @@ def extract_session(
                 return _leave_alone(connection, session, refusal)
         started = time.perf_counter()
         noted: Noted = {}
-        computed = _computed(session, settings, run_id, noted)
+        computed = _computed(session, settings, run_id, noted, places)
         seconds = time.perf_counter() - started
         attempt = Attempt(
             number,
@@ -169,11 +174,11 @@ def extract_session(
 
 
 def _computed(
-    session: Session, settings: Settings, run_id: str | None, noted: Noted
+    session: Session, settings: Settings, run_id: str | None, noted: Noted, places: Places
 ) -> SessionFeatures | HeimdallError:
     """The session's features, or why there are none."""
     try:
-        return compute_session(session, settings, run_id=run_id, noted=noted)
+        return compute_session(session, settings, run_id=run_id, noted=noted, places=places)
     except Exception as error:  # noqa: BLE001  # a defect in one session is that session's failure
         return error if isinstance(error, HeimdallError) else UnexpectedError.of(error)
 

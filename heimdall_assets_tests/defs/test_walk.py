@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,8 +16,10 @@ from heimdall_assets.db.urls import heimdall_url
 from heimdall_assets.defs.partitions import session_id_of
 from heimdall_assets.defs.walk import Finished, walk_sessions
 from heimdall_assets.errors import DatabaseUnavailable, UnknownSession
-from heimdall_assets.extraction import Outcome
+from heimdall_assets.extraction import Outcome, Places
+from heimdall_assets_tests.dagster_api import wait_for
 from heimdall_assets_tests.factory import GOOD, TRUNCATED
+from heimdall_assets_tests.object_store import ENVIRONMENT, moody
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -87,24 +90,64 @@ def outcome_of(session_id: uuid.UUID) -> Outcome:
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-def test_as_many_sessions_as_there_are_workers_are_under_way(
+def test_as_many_sessions_as_there_are_workers_compute_at_a_time(
     engine: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch, workers: int
 ) -> None:
     lock, under_way, most = threading.Lock(), 0, 0
 
-    def slow(_engine: Engine, session_id: uuid.UUID, _settings: Settings, **_: Any) -> Outcome:
+    def slow(_engine: Engine, session_id: uuid.UUID, _settings: Settings, *, places: Places, **_: Any) -> Outcome:
         nonlocal under_way, most
-        with lock:
-            under_way += 1
-            most = max(most, under_way)
-        time.sleep(0.02)
-        with lock:
-            under_way -= 1
+        with places:
+            with lock:
+                under_way += 1
+                most = max(most, under_way)
+            time.sleep(0.02)
+            with lock:
+                under_way -= 1
         return outcome_of(session_id)
 
     monkeypatch.setattr("heimdall_assets.defs.walk.extract_session", slow)
     walk(engine, [uuid.uuid4() for _ in range(12)], settings.model_copy(update={"workers": workers}))
     assert most == workers
+
+
+@pytest.fixture
+def one_worker(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """Settings with which one session is computed at a time, and S3's credentials."""
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    return settings.model_copy(update={"workers": 1, "store_retry_seconds": 0.0})
+
+
+def test_others_are_computed_while_sessions_wait_for_a_store(
+    engine: Engine, factory: SessionFactory, one_worker: Settings
+) -> None:
+    slow = factory.add_many(one_worker.sessions_under_way - 1, ("s3://moody/rx.npy",) * 2)
+    others = factory.add_many(5)
+    with moody((factory.root / GOOD).read_bytes()) as server, ThreadPoolExecutor(1) as pool:
+        there = one_worker.model_copy(update={"s3_endpoint_url": server.endpoint, "iq_extra_roots": ("s3://moody",)})
+        server.may_answer.clear()
+        walked = pool.submit(walk, engine, [*slow, *others], there)
+        done = "SELECT recording_session_id FROM heimdall.measurement_features"
+        wait_for(lambda: {row[0] for row in factory.rows(done)} == set(others), "the others")
+        server.may_answer.set()
+        found = walked.result(timeout=60)
+    assert all(item.reason is None for item in found.values())
+
+
+def test_a_session_that_another_run_holds_keeps_no_worker_waiting(
+    engine: Engine, factory: SessionFactory, one_worker: Settings
+) -> None:
+    """Two runs with one worker each would otherwise wait for each other's sessions while those wait for a worker."""
+    held, *others = factory.add_many(4)
+    with ThreadPoolExecutor(1) as pool:
+        with session_lock(engine, held, timeout_seconds=5):
+            walked = pool.submit(walk, engine, [held, *others], one_worker)
+            done = "SELECT count(*) FROM heimdall.measurement_features"
+            wait_for(lambda: factory.scalar(done) == len(others), "the others")
+        found = walked.result(timeout=60)
+    assert all(item.reason is None for item in found.values())
+    assert factory.scalar(done) == 4
 
 
 def test_a_defect_in_one_session_is_its_own_failure(
@@ -137,7 +180,7 @@ def test_a_walk_that_is_left_begins_nothing_more(
     finished = walk_sessions(engine, keys, settings, run_id="run", recompute=False)
     ended = next(finished)
     finished.close()  # type: ignore[attr-defined]  # it is a generator
-    assert len(begun) <= len(ended) + settings.workers
+    assert len(begun) <= len(ended) + settings.sessions_under_way
 
 
 def test_the_options_reach_the_extraction(engine: Engine, factory: SessionFactory, settings: Settings) -> None:

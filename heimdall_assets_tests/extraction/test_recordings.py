@@ -13,6 +13,7 @@ import obstore
 import pytest
 
 from heimdall_assets.errors import BadParameter, RecordingNotFound
+from heimdall_assets.extraction.places import Places
 from heimdall_assets.extraction.recordings import AHEAD, LARGEST_AHEAD_BYTES, Recordings, read_recording
 from heimdall_assets.iq.buckets import forget_buckets
 from heimdall_assets.records import Measurement, Station
@@ -121,6 +122,35 @@ def test_recordings_may_be_read_in_another_order_and_again(client: S3Store, buck
         for number, each in reversed(list(enumerate([*session, other]))):
             assert recordings.read(each).samples.tobytes() == samples(number).tobytes()
         assert recordings.read(session[1]).samples.tobytes() == samples(1).tobytes()
+
+
+@pytest.mark.parametrize("rate_hz", [RATE_HZ, None], ids=["asked for ahead", "of unknown rate"])
+def test_a_place_is_left_to_others_while_a_store_is_waited_for(server: MoodyServer, rate_hz: float | None) -> None:
+    places, recording = Places(1), measurement("rx.cf32", rate_hz)
+    settings = settings_of(server).model_copy(update={"default_sample_rate_hz": RATE_HZ})
+    server.may_answer.clear()
+
+    def read() -> bytes:
+        with places, Recordings([recording], settings, places=places) as recordings:
+            return recordings.read(recording).samples.tobytes()
+
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(read)
+        wait_for(lambda: server.requests, "the request", poll_s=0.01)
+        with places:
+            server.may_answer.set()
+        assert waiting.result(timeout=60) == samples(1).tobytes()
+
+
+def test_the_place_is_kept_where_nothing_is_waited_for(tmp_path: Path) -> None:
+    (tmp_path / "rx.cf32").write_bytes(samples(1).tobytes())
+    places, recording = Places(1), measurement("rx.cf32")
+    with ThreadPoolExecutor(1) as pool:
+        with places, Recordings([recording], load_settings(iq_root=str(tmp_path)), places=places) as recordings:
+            other = pool.submit(places.__enter__)
+            assert recordings.read(recording).samples.tobytes() == samples(1).tobytes()
+            assert not other.done()
+        other.result(timeout=60)
 
 
 def test_what_was_not_begun_is_not_asked_for_any_more(server: MoodyServer) -> None:
