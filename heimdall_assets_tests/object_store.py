@@ -225,9 +225,13 @@ def main() -> None:
 
     port, latency_ms, *_ = (*sys.argv[1:], "0", "0")
     # S3 alone: to find out which of AWS's services is meant costs moto a quarter of every request.
-    answers = AtOnce(create_backend_app("s3"), float(latency_ms))
+    s3 = create_backend_app("s3")
+    s3.debug = False  # else every request's form is looked through for mistakes of views that are not ours
+    answers = AtOnce(s3, float(latency_ms))
     # moto's own server closes the connection after every answer, as no store does; uvicorn keeps it.
-    server = uvicorn.Server(uvicorn.Config(answers, interface="asgi3", lifespan="off", log_level="critical"))
+    server = uvicorn.Server(
+        uvicorn.Config(answers, interface="asgi3", lifespan="off", log_level="critical", proxy_headers=False)
+    )
 
     def stop_with_input() -> None:
         sys.stdin.read()
