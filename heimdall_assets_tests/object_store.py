@@ -196,7 +196,7 @@ def refused(code: str, sentence: str = "", **more: str) -> str:
 class AtOnce:
     """An ASGI application that asks a WSGI one without leaving the event loop.
 
-    As moto computes while it answers, threads would only pass the interpreter's lock around: a third of its time.
+    As moto computes while it answers, threads would only pass the interpreter's lock around: a sixth of its time.
     """
 
     application: WSGIApplication

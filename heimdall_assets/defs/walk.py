@@ -8,7 +8,6 @@ from contextvars import copy_context
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from typing import Any
 from uuid import UUID
 
 from dagster import Failure, OpExecutionContext
@@ -66,8 +65,8 @@ def walk_sessions(
     DatabaseError
         The database went away: the sessions not reached stay reserved until the planner takes them back.
     """
-    options = {"run_id": run_id, "recompute": recompute, "stale": stale, "places": Places(settings.workers)}
-    work = partial(_extract, engine, settings=settings, options=options)
+    places = Places(settings.workers)
+    work = partial(_extract, engine, settings=settings, places=places, run_id=run_id, recompute=recompute, stale=stale)
     waiting = iter(partition_keys)
     with ThreadPoolExecutor(settings.sessions_under_way, thread_name_prefix="session") as pool:
         active: set[Future[Finished]] = set()
@@ -92,10 +91,14 @@ def walk_sessions(
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _extract(engine: Engine, key: str, *, settings: Settings, options: dict[str, Any]) -> Finished:
+def _extract(
+    engine: Engine, key: str, *, settings: Settings, places: Places, run_id: str, recompute: bool, stale: bool
+) -> Finished:
     with about(session_id=key):
         try:
-            outcome = extract_session(engine, session_id_of(key), settings, **options)
+            outcome = extract_session(
+                engine, session_id_of(key), settings, run_id=run_id, recompute=recompute, stale=stale, places=places
+            )
         except (UnknownSession, SessionBusy) as error:
             return Finished(key, None, error.reason, error.message)
         except DatabaseError:
