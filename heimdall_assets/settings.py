@@ -21,7 +21,7 @@ from heimdall_assets.errors import SettingError
 PREFIX = "HEIMDALL_"
 
 WAITING_SESSIONS = 2
-"""Of a run, beside those it works on: at 30 ms an answer they make up for what is waited for."""
+"""Begun by a run beside those it works on: at 30 ms an answer one more would have been enough."""
 YEAR_S = 365 * 86_400
 ROOT = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^:/]*(?::\d+(?=[/:]|$))?[^:]*|[^:]+")
 """One of several roots between colons: a URL, perhaps with a port, or a folder."""
