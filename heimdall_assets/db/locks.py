@@ -6,7 +6,7 @@ They belong to a database connection, so the server frees them when their holder
 from __future__ import annotations
 
 import hashlib
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
@@ -16,7 +16,8 @@ from heimdall_assets.db.engine import each_alone, translated
 from heimdall_assets.errors import SessionBusy
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator
+    from contextlib import AbstractContextManager
     from uuid import UUID
 
     from sqlalchemy.engine import Connection, Engine
@@ -47,7 +48,13 @@ _KEEP_SETTINGS = sa.text("SELECT pg_advisory_xact_lock_shared(:key)")
 
 
 @contextmanager
-def session_lock(engine: Engine, session_id: UUID, *, timeout_seconds: float) -> Iterator[Connection]:
+def session_lock(
+    engine: Engine,
+    session_id: UUID,
+    *,
+    timeout_seconds: float,
+    meanwhile: Callable[[], AbstractContextManager[None]] = nullcontext,
+) -> Iterator[Connection]:
     """Hold a session's lock, waiting for another holder to finish.
 
     Parameters
@@ -58,6 +65,8 @@ def session_lock(engine: Engine, session_id: UUID, *, timeout_seconds: float) ->
         The session.
     timeout_seconds : float
         Longest wait.
+    meanwhile : callable, optional
+        Gives a context manager that is entered for as long as another holder is waited for.
 
     Yields
     ------
@@ -70,7 +79,7 @@ def session_lock(engine: Engine, session_id: UUID, *, timeout_seconds: float) ->
     SessionBusy
         The lock was not free within the time.
     """
-    with _held(engine, session_key(session_id), timeout_seconds, f"session {session_id}") as connection:
+    with _held(engine, session_key(session_id), timeout_seconds, f"session {session_id}", meanwhile) as connection:
         yield connection
 
 
@@ -99,11 +108,18 @@ def run_claim(engine: Engine, run_id: str) -> Iterator[bool]:
 
 
 @contextmanager
-def _held(engine: Engine, key: int, timeout_seconds: float, what: str) -> Iterator[Connection]:
+def _held(
+    engine: Engine,
+    key: int,
+    timeout_seconds: float,
+    what: str,
+    meanwhile: Callable[[], AbstractContextManager[None]] = nullcontext,
+) -> Iterator[Connection]:
     # The lock belongs to the connection, not to a transaction: it outlives the commits.
     with translated(), engine.connect() as connection:
         if not _scalar_alone(connection, _TRY, key):
-            _wait_for(connection, key, timeout_seconds, what)
+            with meanwhile():
+                _wait_for(connection, key, timeout_seconds, what)
         try:
             yield connection
         finally:

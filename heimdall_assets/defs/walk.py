@@ -52,8 +52,8 @@ def walk_sessions(
 ) -> Iterator[list[Finished]]:
     """Extract every session, ``settings.workers`` at a time, and yield what has ended, soon after it has.
 
-    Threads, not processes: reading, the FFTs and the database release the interpreter. While sessions wait for a store,
-    others are worked on.
+    Threads, not processes: reading, the FFTs and the database release the interpreter. As soon as a session waits for a
+    store or for another run, some more are worked on, since it leaves its place meanwhile.
 
     Yields
     ------
@@ -74,12 +74,15 @@ def walk_sessions(
         due = time.monotonic()
         try:
             while True:
-                keys = islice(waiting, settings.sessions_under_way - len(active))
+                most = settings.sessions_under_way if places.were_left.done() else settings.workers
+                keys = islice(waiting, most - len(active))
                 active.update(pool.submit(copy_context().run, work, key) for key in keys)
                 if not active:
                     break
                 left_s = max(0.0, due - time.monotonic()) if ended else None
-                done, active = wait(active, left_s, return_when=FIRST_COMPLETED)
+                awaited = active if places.were_left.done() else {*active, places.were_left}
+                done = wait(awaited, left_s, return_when=FIRST_COMPLETED).done & active
+                active -= done
                 ended += [future.result() for future in done]
                 if ended and time.monotonic() >= due:
                     yield ended

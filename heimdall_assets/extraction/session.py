@@ -2,7 +2,7 @@
 
 The order is what makes it safe to run twice at once and to kill at any point:
 
-1. take the session's lock, waiting for whoever holds it, then a place to compute;
+1. take a place to compute, and the session's lock, waiting for whoever holds it without the place;
 2. look again whether it is done: then report what is stored;
 3. write down that an attempt begins;
 4. **fetch** and **compute** receiver by receiver, no transaction open; a receiver's failure is its own;
@@ -117,7 +117,7 @@ def extract_session(
     stale : bool
         Compute where the features are stale (see :mod:`heimdall_assets.db.staleness`); without it they are left alone.
     places : Places, optional
-        One is taken when the lock is held, until the end, and left to others while a store is waited for.
+        One is taken until the end, and left to others while a store or another holder of the session is waited for.
 
     Returns
     -------
@@ -130,7 +130,8 @@ def extract_session(
         The database went away or refuses; the attempt is found lost by the planner.
     """
     places = places or Places(1)
-    with session_lock(engine, session_id, timeout_seconds=settings.lock_timeout_seconds) as connection, places:
+    limit_s = settings.lock_timeout_seconds
+    with places, session_lock(engine, session_id, timeout_seconds=limit_s, meanwhile=places.left) as connection:
         try:
             state = _known_state(connection, session_id)
             with each_alone(connection):

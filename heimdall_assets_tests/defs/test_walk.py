@@ -90,20 +90,20 @@ def outcome_of(session_id: uuid.UUID) -> Outcome:
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-def test_as_many_sessions_as_there_are_workers_compute_at_a_time(
+def test_as_many_sessions_as_there_are_workers_are_begun_at_a_time_while_none_waits(
     engine: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch, workers: int
 ) -> None:
     lock, under_way, most = threading.Lock(), 0, 0
 
     def slow(_engine: Engine, session_id: uuid.UUID, _settings: Settings, *, places: Places, **_: Any) -> Outcome:
         nonlocal under_way, most
+        with lock:
+            under_way += 1
+            most = max(most, under_way)
         with places:
-            with lock:
-                under_way += 1
-                most = max(most, under_way)
             time.sleep(0.02)
-            with lock:
-                under_way -= 1
+        with lock:
+            under_way -= 1
         return outcome_of(session_id)
 
     monkeypatch.setattr("heimdall_assets.defs.walk.extract_session", slow)

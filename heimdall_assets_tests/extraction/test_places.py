@@ -38,7 +38,7 @@ def test_no_more_hold_a_place_than_there_are(count: int) -> None:
 
 
 def test_who_left_a_place_waits_for_one_at_the_end_also_after_an_error() -> None:
-    places, is_back = Places(1), threading.Event()
+    places, left, is_back = Places(1), threading.Event(), threading.Event()
 
     def leave() -> None:
         with places:
@@ -47,7 +47,6 @@ def test_who_left_a_place_waits_for_one_at_the_end_also_after_an_error() -> None
                 raise ZeroDivisionError
             is_back.set()
 
-    left = threading.Event()
     with ThreadPoolExecutor(1) as pool:
         away = pool.submit(leave)
         with places:
@@ -57,3 +56,13 @@ def test_who_left_a_place_waits_for_one_at_the_end_also_after_an_error() -> None
     assert is_back.is_set()
     with places:
         pass
+
+
+def test_that_a_place_was_left_is_known_from_the_first_time_on() -> None:
+    places = Places(2)
+    with places, places:
+        assert not places.were_left.done()
+        for _ in range(2):
+            with places.left():
+                assert places.were_left.done()
+    assert places.were_left.done()
