@@ -39,6 +39,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 import sqlalchemy as sa
 from dagster import DagsterInstance
@@ -95,9 +96,8 @@ def bench(receivers: int, **variables: str) -> Iterator[Bench]:
         settings = load_settings(home=Path(name), database_url=None)
         root = Path(settings.resolved_iq_root)
         root.mkdir(parents=True, exist_ok=True)
-        os.environ.update({**dagster_environment(settings), **variables})
-        current_settings.cache_clear()
-        with embedded.database(settings):
+        with patch.dict(os.environ, {**dagster_environment(settings), **variables}), embedded.database(settings):
+            current_settings.cache_clear()
             engine = open_engine(heimdall_url(settings))
             with DagsterInstance.get():  # makes its tables
                 pass
@@ -105,6 +105,7 @@ def bench(receivers: int, **variables: str) -> Iterator[Bench]:
                 settings, SessionFactory(engine, settings), backlog.write_recordings(root, receivers), variables
             )
             engine.dispose()
+        current_settings.cache_clear()
 
 
 def rates(made: Bench, sessions: int) -> dict[str, Any]:
