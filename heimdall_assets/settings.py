@@ -21,7 +21,7 @@ from heimdall_assets.errors import SettingError
 PREFIX = "HEIMDALL_"
 
 WAITING_SESSIONS = 2
-"""Begun by a run beside those it works on: at 30 ms an answer one more would have been enough."""
+"""Begun by a run beside those it works on, once one of these waits; at 30 ms an answer one would have been enough."""
 YEAR_S = 365 * 86_400
 ROOT = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^:/]*(?::\d+(?=[/:]|$))?[^:]*|[^:]+")
 """One of several roots between colons: a URL, perhaps with a port, or a folder."""
