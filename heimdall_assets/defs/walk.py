@@ -74,13 +74,14 @@ def walk_sessions(
         due = time.monotonic()
         try:
             while True:
-                most = settings.sessions_under_way if places.were_left.done() else settings.workers
+                were_left = places.were_left.done()
+                most = settings.sessions_under_way if were_left else settings.workers
                 keys = islice(waiting, most - len(active))
                 active.update(pool.submit(copy_context().run, work, key) for key in keys)
                 if not active:
                     break
                 left_s = max(0.0, due - time.monotonic()) if ended else None
-                awaited = active if places.were_left.done() else {*active, places.were_left}
+                awaited = active if were_left else {*active, places.were_left}
                 done = wait(awaited, left_s, return_when=FIRST_COMPLETED).done & active
                 active -= done
                 ended += [future.result() for future in done]
