@@ -39,8 +39,8 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from unittest.mock import patch
 
+import pytest
 import sqlalchemy as sa
 from dagster import DagsterInstance
 
@@ -96,15 +96,18 @@ def bench(receivers: int, **variables: str) -> Iterator[Bench]:
         settings = load_settings(home=Path(name), database_url=None)
         root = Path(settings.resolved_iq_root)
         root.mkdir(parents=True, exist_ok=True)
-        with patch.dict(os.environ, {**dagster_environment(settings), **variables}), embedded.database(settings):
+        with pytest.MonkeyPatch.context() as environment:
+            for variable, value in {**dagster_environment(settings), **variables}.items():
+                environment.setenv(variable, value)
             current_settings.cache_clear()
-            engine = open_engine(heimdall_url(settings))
-            with DagsterInstance.get():  # makes its tables
-                pass
-            yield Bench(
-                settings, SessionFactory(engine, settings), backlog.write_recordings(root, receivers), variables
-            )
-            engine.dispose()
+            with embedded.database(settings):
+                engine = open_engine(heimdall_url(settings))
+                with DagsterInstance.get():  # makes its tables
+                    pass
+                yield Bench(
+                    settings, SessionFactory(engine, settings), backlog.write_recordings(root, receivers), variables
+                )
+                engine.dispose()
         current_settings.cache_clear()
 
 
