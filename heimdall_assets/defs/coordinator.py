@@ -6,6 +6,7 @@ from typing import Any, Self
 from dagster._core.run_coordinator import QueuedRunCoordinator
 from dagster._serdes import ConfigurableClassData
 
+from heimdall_assets.defs.launcher import HeimdallRunLauncher
 from heimdall_assets.settings import Settings, current_settings
 
 BROKER_RETRIES = 360
@@ -20,6 +21,18 @@ class HeimdallRunCoordinator(QueuedRunCoordinator[Any]):
     def from_config_value(cls, inst_data: ConfigurableClassData, config_value: Mapping[str, Any]) -> Self:
         """Build the queue of this process's settings."""
         return cls(inst_data=inst_data, **queue_config(current_settings(), config_value))
+
+    @property
+    def dequeue_interval_seconds(self) -> int:
+        """Seconds between two looks at the queue.
+
+        Of all processes the daemon alone asks for it, once, as it starts: the first run should not have to wait for
+        imports that can be done until then.
+        """
+        launcher = self._instance.run_launcher
+        if isinstance(launcher, HeimdallRunLauncher):
+            launcher.prepare()
+        return super().dequeue_interval_seconds
 
 
 def queue_config(settings: Settings, configured: Mapping[str, Any]) -> dict[str, Any]:

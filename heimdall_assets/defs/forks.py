@@ -5,6 +5,7 @@ is as much as fifty sessions; a fork takes milliseconds.
 """
 
 import multiprocessing
+import multiprocessing.forkserver
 import socket
 import sys
 from contextlib import suppress
@@ -81,13 +82,26 @@ class LocalProcess:
 
 
 class RunForks:
-    """The process that runs are forked from; it is started with the first run and ends with this process.
+    """The process that runs are forked from; it is started when asked for, or with the first run.
 
-    It has the code that lay on the disk then: once that has changed, it must not be used any more.
+    It ends with this process. It has the code that lay on the disk then: once that has changed, it must not be used
+    any more.
     """
 
     def __init__(self) -> None:
         self._digest: str | None = None
+
+    def prepare(self) -> None:
+        """Start it; it imports while this process goes on.
+
+        Raises
+        ------
+        OSError
+            It cannot be started, such as where memory is short; the first run tries again.
+        """
+        self._digest = self._digest or installed_release().digest
+        _context()
+        multiprocessing.forkserver.ensure_running()
 
     def can_carry_out(self, run: DagsterRun) -> bool:
         """True for runs of our own definitions, in this Python, as long as their code is what it was."""

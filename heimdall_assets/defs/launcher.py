@@ -30,6 +30,13 @@ class HeimdallRunLauncher(DefaultRunLauncher):
         super().__init__(inst_data)
         self._forks = RunForks()
 
+    def prepare(self) -> None:
+        """Have what runs are forked from import everything before there is a run."""
+        try:
+            self._forks.prepare()
+        except OSError as error:
+            logger.warning("the process that runs are forked from cannot be started yet: %s", error)
+
     def launch_run(self, context: LaunchRunContext) -> None:
         """Start a run's process."""
         run = context.dagster_run

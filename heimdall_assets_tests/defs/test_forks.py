@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 
 import psutil
 import pytest
-from dagster import DagsterRun, DagsterRunStatus
+from dagster import DagsterInstance, DagsterRun, DagsterRunStatus
 from dagster._core.code_pointer import CodePointer, ModuleCodePointer
 from dagster._core.launcher import LaunchRunContext
 from dagster._core.origin import JobPythonOrigin, RepositoryPythonOrigin
+from dagster._daemon.controller import create_daemon_of_type
 from dagster_shared.record import copy
 
 from heimdall_assets.db.locks import session_lock
@@ -23,6 +24,7 @@ from heimdall_assets.defs import forks
 from heimdall_assets.defs.cancellation import NOTICED
 from heimdall_assets.defs.forks import DEFINITIONS, PROCESS_TAG, LocalProcess, RunForks
 from heimdall_assets.release import installed_release
+from heimdall_assets.settings import current_settings
 from heimdall_assets_tests.dagster_api import wait_for
 
 if TYPE_CHECKING:
@@ -125,11 +127,43 @@ def test_what_runs_are_forked_from_is_replaced_when_it_was_killed(dagster: Dagst
     first, second = factory.add_many(2)
     run = launch(dagster, [first])
     wait_for_status(dagster, run, DagsterRunStatus.SUCCESS)
-    (server,) = [child for child in psutil.Process().children() if "forkserver" in " ".join(child.cmdline())]
+    (server,) = fork_servers()
     server.kill()
     wait_for(lambda: server.status() == psutil.STATUS_ZOMBIE, "it to end", timeout_s=10, poll_s=0.01)
     run = launch(dagster, [second])
     wait_for_status(dagster, run, DagsterRunStatus.SUCCESS)
+
+
+def fork_servers() -> list[psutil.Process]:
+    """Living ones of this process."""
+    children = [child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE]
+    return [child for child in children if "forkserver" in " ".join(child.cmdline())]
+
+
+@pytest.mark.usefixtures("fork_server")
+def test_the_daemon_has_it_ready_before_there_is_a_run_and_nobody_else_starts_one(
+    dagster: Dagster, factory: SessionFactory
+) -> None:
+    instance = dagster.instance
+    assert instance.get_concurrency_config().run_queue_config  # as pages of the UI ask
+    assert instance.run_launcher
+    assert not fork_servers()
+    create_daemon_of_type("QUEUED_RUN_COORDINATOR", instance)
+    (server,) = fork_servers()
+    run = launch(dagster, factory.add_many(1))
+    wait_for_status(dagster, run, DagsterRunStatus.SUCCESS)
+    assert fork_servers() == [server]
+
+
+@pytest.mark.usefixtures("fork_server")
+def test_with_workers_elsewhere_the_daemon_has_nothing_to_fork_from(
+    dagster: Dagster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HEIMDALL_CELERY_BROKER_URL", "redis://127.0.0.1:1/0")
+    current_settings.cache_clear()
+    with DagsterInstance.get() as instance:
+        create_daemon_of_type("QUEUED_RUN_COORDINATOR", instance)
+    assert not fork_servers()
 
 
 def test_only_our_own_definitions_in_this_python_are_forked(dagster: Dagster, tmp_path: Path) -> None:
