@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import tempfile
 import uuid
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,6 +52,22 @@ SLOWEST_FIRST = (
     "test_backfill",
 )
 """Files that wait for real daemons: begun first, so that no worker is left alone with one at the end."""
+
+
+def pytest_configure() -> None:
+    """Set up this process, and those of the workers, which are started after this.
+
+    Threads of the BLAS wait for work with a processor that other tests need. What is imported while tests are
+    collected stays: looking there for garbage takes seconds of each process.
+    """
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """Look for garbage from here on, in what the tests make alone."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -104,6 +122,7 @@ def server_url(server_home: Path) -> Iterator[URL]:
         migrate.upgrade(engine)
         engine.dispose()
         yield url
+        maintenance(url.set(database="postgres")).dispose()
 
 
 @pytest.fixture(scope="session")
@@ -138,22 +157,24 @@ def client(object_store: ObjectStore, bucket: str) -> S3Store:
     return object_store.bucket(bucket)
 
 
+@cache
+def maintenance(url: URL) -> Engine:
+    """Engine that makes and drops a server's databases; one is enough, hundreds come and go."""
+    return open_engine(url, pool_size=1)
+
+
 def make_database(server_url: URL, template: str = TEMPLATE) -> URL:
     """Create a database from a template; returns its URL."""
     name = f"t{uuid.uuid4().hex[:12]}"
-    engine = open_engine(server_url.set(database="postgres"), pool_size=1)
-    with autocommit(engine) as connection:
+    with autocommit(maintenance(server_url.set(database="postgres"))) as connection:
         connection.execute(sa.text(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY"))
-    engine.dispose()
     return server_url.set(database=name)
 
 
 def drop_database(url: URL) -> None:
     """Drop a test's database, whoever is still connected."""
-    engine = open_engine(url.set(database="postgres"), pool_size=1)
-    with autocommit(engine) as connection:
+    with autocommit(maintenance(url.set(database="postgres"))) as connection:
         connection.execute(sa.text(f"DROP DATABASE IF EXISTS {url.database} WITH (FORCE)"))
-    engine.dispose()
 
 
 @pytest.fixture
