@@ -7,7 +7,7 @@ import pytest
 
 from heimdall_assets.dsp import analyze
 from heimdall_assets.dsp.grid import grid_for
-from heimdall_assets.dsp.passband import Passband
+from heimdall_assets.dsp.passband import Passband, median_over_chunks
 from heimdall_assets.errors import BadParameter
 from heimdall_assets_tests.dsp.signals import (
     LENGTH,
@@ -97,3 +97,11 @@ def test_an_ordinary_signal_is_not_taken_for_a_filter(name: str, snr_db: float) 
 def test_a_passband_too_narrow_for_a_floor_is_refused() -> None:
     with pytest.raises(BadParameter, match=r"passband_hz=\(0, 1000\) holds 5 bands of 160 Hz .* at least 16"):
         Passband(0, 1000, is_estimated=False).bands(grid_for(LENGTH, RATE_HZ))
+
+
+@pytest.mark.parametrize("chunks", range(1, 12))
+def test_the_median_of_few_chunks_is_that_of_many(chunks: int) -> None:
+    bands = np.random.default_rng(chunks).gamma(16, 1 / 16, (chunks, 200))
+    before = bands.copy()
+    assert np.array_equal(median_over_chunks(bands), np.median(bands, axis=0))
+    assert np.array_equal(bands, before)

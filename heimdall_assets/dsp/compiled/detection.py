@@ -90,15 +90,19 @@ def _cover(sums: Column, ratio: Column, width: int, threshold: float, support: N
             outer, inner = first + width, max(inner, first + width - trim)
 
 
-@njit([DOUBLE(READ_COLUMN, READ_MASK, INT, COLUMN)], **OPTIONS)
-def _sum_windows(ratio: Column, explained: NDArray[np.bool_], width: int, sums: Column) -> float:
-    """Fill in cumulative sums in which what is explained counts as noise; return the largest over a window."""
-    count = len(ratio)
+@njit([(READ_COLUMN, READ_MASK, COLUMN)], **OPTIONS)
+def _accumulate(ratio: Column, explained: NDArray[np.bool_], sums: Column) -> None:
+    """Fill in cumulative sums in which what is explained counts as noise."""
     sums[0] = 0.0
-    for band in range(count):
+    for band in range(len(ratio)):
         sums[band + 1] = sums[band] + (1.0 if explained[band] else ratio[band])
+
+
+@njit([DOUBLE(READ_COLUMN, INT)], **OPTIONS)
+def _largest_sum(sums: Column, width: int) -> float:
+    """Return the largest sum over a window, from cumulative sums."""
     largest = -np.inf
-    for first in range(count - width + 1):
+    for first in range(len(sums) - width):
         largest = max(largest, sums[first + width] - sums[first])
     return largest
 
@@ -144,13 +148,17 @@ def _detect(
         is_anything = is_line
         if is_line:
             found[peak_band[row]] = True
+        is_new = is_line
         for index in range(len(windows)):
             width, threshold = int(windows[index, 0]), windows[index, 1]
-            if is_anything:
+            if is_new:
                 _guard(found, scratch, explained)
-            largest = _sum_windows(ratio, explained, width, sums) / width
+            if is_new or index == 0:
+                _accumulate(ratio, explained, sums)
+            largest = _largest_sum(sums, width) / width
             margin[row] = max(margin[row], (largest - 1) / (threshold - 1))
-            if largest > threshold:
+            is_new = largest > threshold
+            if is_new:
                 is_anything = True
                 _cover(sums, ratio, width, threshold, found)
         marked = 0
