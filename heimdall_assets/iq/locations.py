@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-import unicodedata
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -21,6 +20,8 @@ if TYPE_CHECKING:
 
 LITERAL = re.compile(r"[%?#\\]|::")
 """What a store's client could take for something other than a part of a name."""
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+"""Control characters, and halves of characters."""
 WEB = {"http", "https"}
 
 
@@ -102,10 +103,10 @@ def store_url(location: str, root: str | os.PathLike[str], extra_roots: Iterable
     scheme = urls.url_scheme(location)
     base = os.fspath(root)
     if scheme is None:
-        relative = lexical_path(location)
-        if relative.is_absolute() or not urls.is_url(base):
+        if not urls.is_url(base):
             return None
-        return _in_store(base, str(relative), location)
+        relative = lexical_path(location)
+        return None if relative.is_absolute() else _in_store(base, str(relative), location)
     if "::" in location:
         raise LocationRefused(f"{location!r} is refused: it holds '::', which chains URLs")
     stores = [entry for entry in (base, *extra_roots) if urls.is_url(entry)]
@@ -148,7 +149,7 @@ def lexical_path(location: str) -> PurePosixPath:
     """Path that a location spells, refused by its text alone, before anything is asked of the file system."""
     if not location:
         raise LocationRefused("the IQ location is empty")
-    if any(unicodedata.category(character) in {"Cc", "Cs"} for character in location):
+    if CONTROL.search(location):
         raise LocationRefused(f"{location!a} holds control characters")
     scheme = urls.url_scheme(location)
     if scheme is not None:
