@@ -148,7 +148,7 @@ def _is_this_python(executable_path: str) -> bool:
 
 def _context() -> ForkServerContext:
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([DEFINITIONS, PRELOADED])
+    context.set_forkserver_preload([PRELOADED])
     return context
 
 
