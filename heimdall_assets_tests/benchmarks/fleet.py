@@ -1,6 +1,6 @@
 """Two warm workers drain a backlog, and lose nothing when one of them is killed.
 
-    python -m heimdall_assets_tests.benchmarks.fleet [--broker redis|rabbitmq|none] [--sessions 500] [--batch-size 50]
+    python -m heimdall_assets_tests.benchmarks.fleet [--broker redis|rabbitmq|none] [--sessions 500] [--batch-size 250]
         [--kill] [--compare] [--json]
 
 Everything happens in a temporary home with a PostgreSQL and a broker of its own; the recordings are those of the
@@ -191,7 +191,7 @@ def main() -> None:
     parser.add_argument("--broker", choices=("redis", "rabbitmq", "none"), default="redis")
     parser.add_argument("--sessions", type=int, default=500)
     parser.add_argument("--receivers", type=int, default=7)
-    parser.add_argument("--batch-size", type=int, default=50)
+    parser.add_argument("--batch-size", type=int, default=250)
     parser.add_argument("--max-batches", type=int, default=5)
     parser.add_argument("--kill", action="store_true", help="kill a worker in the middle of a batch")
     parser.add_argument(

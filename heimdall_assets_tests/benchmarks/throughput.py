@@ -1,6 +1,6 @@
 """Sessions a minute through the real daemon, queue and PostgreSQL, beside what the machine could do without them.
 
-    python -m heimdall_assets_tests.benchmarks.throughput [--sessions 1000] [--receivers 7] [--batch-size 250]
+    python -m heimdall_assets_tests.benchmarks.throughput [--sessions 1000] [--receivers 7] [--batch-size 500]
         [--max-batches 5] [--latency] [--backlog 5000] [--json]
 
 Everything happens in a temporary home with a PostgreSQL of its own. Every session has a recording of a second at
@@ -167,7 +167,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Sessions a minute through the daemon, and without it.")
     parser.add_argument("--sessions", type=int, default=1000)
     parser.add_argument("--receivers", type=int, default=7)
-    parser.add_argument("--batch-size", type=int, default=250)
+    parser.add_argument("--batch-size", type=int, default=500)
     parser.add_argument("--max-batches", type=int, default=5)
     parser.add_argument("--latency", action="store_true", help="also the latency of ten sessions a minute")
     parser.add_argument("--backlog", type=int, default=0, help="also that latency while so many sessions drain")
