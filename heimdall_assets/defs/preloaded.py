@@ -22,13 +22,15 @@ def load() -> None:
     would touch, and so copy, the pages that runs share.
     """
     gc.disable()
-    for name in MODULES:
-        import_module(name)
-    dsp = import_module("heimdall_assets.dsp")
-    dsp.load_kernels()
-    dsp.keep_freed_memory()
-    gc.freeze()
-    gc.enable()
+    try:
+        for name in MODULES:
+            import_module(name)
+        dsp = import_module("heimdall_assets.dsp")
+        dsp.load_kernels()
+        dsp.keep_freed_memory()
+        gc.freeze()
+    finally:
+        gc.enable()
 
 
 load()
