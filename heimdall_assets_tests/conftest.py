@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 import uuid
 from functools import cache
@@ -54,14 +57,18 @@ SLOWEST_FIRST = (
 """Files that wait for real daemons: begun first, so that no worker is left alone with one at the end."""
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Set up this process, and those of the workers, which are started after this.
 
     Threads of the BLAS wait for work with a processor that other tests need. What is imported while tests are
-    collected stays: looking there for garbage takes seconds of each process.
+    collected stays: looking there for garbage takes seconds of each process. Where the kernels have not been compiled
+    yet, that is done once while the workers collect, instead of by all of them at once.
     """
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     gc.disable()
+    if config.getoption("numprocesses"):
+        compiling = subprocess.Popen([sys.executable, "-c", "from heimdall_assets import dsp; dsp.load_kernels()"])
+        atexit.register(compiling.wait)
 
 
 def pytest_collection_finish() -> None:
