@@ -1,7 +1,9 @@
 """Which sessions run next, in what order, in which batches: pure decisions over what db/ returns.
 
-Fresh sessions go first, yet a fixed share of every tick belongs to the oldest, so that a backlog moves however much
-arrives. Sessions that failed before have slots of their own and never take one from a healthy session.
+The newest sessions go first, yet a fixed share of every tick belongs to the oldest, so that a backlog moves however
+much arrives. Those that were completed just now are fresh: they get batches of their own, for which the queue keeps a
+slot, so that none waits for a run full of older ones. Sessions that failed before have slots of their own and never
+take one from a healthy session.
 """
 
 from __future__ import annotations
@@ -9,28 +11,45 @@ from __future__ import annotations
 import math
 import uuid
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
     from uuid import UUID
 
-Lane = Literal["fresh", "backlog", "retry", "request"]
+Lane = Literal["fresh", "newest", "backlog", "retry", "request"]
+"""Completed just now; the newest of what has waited; the oldest; tried before; asked for."""
 
 
 def priority(lane: Lane, origin: str) -> int:
-    """A batch's place in Dagster's queue: fresh sessions 10, what the schedule caught 0, retries and requests -10."""
-    if lane == "fresh" and origin == "sensor":
+    """A batch's place in Dagster's queue: the newest 10, what the schedule caught 0, retries and requests -10."""
+    if lane in {"fresh", "newest"} and origin == "sensor":
         return 10
     return 0 if origin in {"sensor", "schedule"} and lane != "retry" else -10
 
 
+def lane_of(batch_id: str) -> Lane:
+    """The lane that a batch's name begins with."""
+    return cast("Lane", batch_id.partition("-")[0])
+
+
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A session that waits; ``is_registered``: Dagster knows its partition key already."""
+    """A session that waits.
+
+    Attributes
+    ----------
+    session_id : UUID
+        The session.
+    is_registered : bool
+        Dagster knows its partition key already.
+    is_fresh : bool
+        It was completed just now.
+    """
 
     session_id: UUID
     is_registered: bool
+    is_fresh: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +64,7 @@ class Batch:
         In the order in which they run.
     is_contiguous : bool
         True: new partition keys, registered in this order, run as a range. False: scattered keys, run as a list.
-    lane : {"fresh", "backlog", "retry", "request"}
+    lane : {"fresh", "newest", "backlog", "retry", "request"}
         The queue keeps a slot for fresh ones.
     request_id : UUID or None
         The request that asked for them.
@@ -104,7 +123,7 @@ def make_batches(candidates: Iterable[Candidate], *, batch_size: int, lane: Lane
         In the order in which they should run.
     batch_size : int
         Most sessions in a batch.
-    lane : {"fresh", "backlog", "retry"}
+    lane : {"fresh", "newest", "backlog", "retry", "request"}
         See :class:`Batch`.
     """
     ordered = list(candidates)
@@ -126,9 +145,10 @@ def plan(
     retry_slots: int,
     batch_size: int,
     oldest_share_percent: int,
-    hold_partial: bool = False,
+    fresh_slots: int = 0,
+    queued: Collection[Lane] = (),
 ) -> list[Batch]:
-    """All batches of a tick: the newest, the oldest, then retries.
+    """All batches of a tick: fresh ones, the newest of the others, the oldest, then retries.
 
     Parameters
     ----------
@@ -140,15 +160,24 @@ def plan(
         Most sessions in a batch.
     oldest_share_percent : int
         See :func:`choose`.
-    hold_partial : bool
-        Leave out fresh batches that are not full: while others wait in the queue, a small one would gain nothing
-        and cost the start of a process, and by the next tick it may have grown. The newest wait.
+    fresh_slots : int
+        So many fresh sessions are planned whatever ``slots`` says.
+    queued : collection of Lane
+        Where the queue holds batches of these, a further one of the same lane is left out unless it is full: it would
+        gain nothing and cost the start of a process, and by the next tick it may have grown. The newest wait.
     """
-    fresh, old = choose(newest, oldest, slots=slots, oldest_share_percent=oldest_share_percent)
-    if hold_partial and not old:
+    chosen, old = choose(newest, oldest, slots=slots, oldest_share_percent=oldest_share_percent)
+    taken = set(old)
+    num_fresh = max(sum(candidate.is_fresh for candidate in chosen), fresh_slots)
+    fresh = [candidate for candidate in newest if candidate.is_fresh and candidate not in taken][:num_fresh]
+    others = [candidate for candidate in chosen if not candidate.is_fresh]
+    if "fresh" in queued:
         fresh = _full_batches(fresh, batch_size)
+    if "newest" in queued and not old:
+        others = _full_batches(others, batch_size)
     return [
         *make_batches(fresh, batch_size=batch_size, lane="fresh"),
+        *make_batches(others, batch_size=batch_size, lane="newest"),
         *make_batches(old, batch_size=batch_size, lane="backlog"),
         *make_batches(retries[: max(0, retry_slots)], batch_size=batch_size, lane="retry"),
     ]

@@ -97,14 +97,8 @@ class DagsterAPI:
         """Runs that have not ended."""
         return self.runs(statuses=OPEN_STATUSES)
 
-    def backfill(
-        self, keys: Sequence[str], *, run_config: Mapping[str, Any] | None = None, timeout_s: float = 150
-    ) -> str:
-        """Launch a partition backfill of measurement_features as the UI does; returns its final status."""
-        return self.await_backfill(self.launch_backfill(keys, run_config=run_config), timeout_s=timeout_s)
-
     def launch_backfill(self, keys: Sequence[str], *, run_config: Mapping[str, Any] | None = None) -> str:
-        """Launch a partition backfill; returns its id."""
+        """Launch a partition backfill of measurement_features as the UI does; returns its id."""
         params: dict[str, Any] = {
             "assetSelection": [{"path": ["measurement_features"]}],
             "partitionNames": list(keys),

@@ -177,5 +177,4 @@ def test_dagsters_settings_fail_a_batch_once_and_keep_a_slot_for_fresh_work() ->
     queue = settings["run_coordinator"]["config"]
     limits = {limit["key"]: limit["limit"] for limit in queue["tag_concurrency_limits"]}
     assert limits["heimdall/slot"] < queue["max_concurrent_runs"]
-    assert limits["dagster/backfill"] < queue["max_concurrent_runs"]
     assert settings["telemetry"]["enabled"] is False

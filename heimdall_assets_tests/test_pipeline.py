@@ -64,7 +64,11 @@ def test_a_backfill_over_graphql_ends_and_computes_nothing_twice_unless_asked_to
     system.drain()
     keys = [str(key) for key in (*good, *broken)]
     before = system.stored()
-    assert system.api.backfill(keys) == "COMPLETED_FAILED"
+    backfill = system.api.launch_backfill(keys)
+    assert system.api.await_backfill(backfill) == "COMPLETED_FAILED"
+    all_tags = [run["tags"] for run in system.api.runs(tags=[{"key": "dagster/backfill", "value": backfill}])]
+    assert all_tags  # none of its runs takes the slot that is kept for fresh sessions
+    assert all({"key": "heimdall/slot", "value": "shared"} in tags for tags in all_tags)
     assert system.stored() == before
     assert system.attempts(good) == {1}
     assert system.attempts(broken) == {2}  # a person asked for them: they were tried again

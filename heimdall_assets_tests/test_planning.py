@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import uuid
-from typing import TYPE_CHECKING
+from collections import defaultdict
+from typing import TYPE_CHECKING, get_args
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from heimdall_assets.planning import Asked, Candidate, choose, make_batches, plan, plan_requests, priority
+from heimdall_assets.planning import Asked, Candidate, Lane, choose, make_batches, plan, plan_requests, priority
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,12 +22,14 @@ unhurried = settings(deadline=None, max_examples=60)
 """Machines that run several tests at once are slow now and then."""
 
 
-def candidates(registered: Sequence[bool]) -> list[Candidate]:
+def candidates(registered: Sequence[bool], num_fresh: int = 0) -> list[Candidate]:
     """Waiting sessions, the newest first; their ids count up."""
-    return [Candidate(uuid.UUID(int=index + 1), flag) for index, flag in enumerate(registered)]
+    return [Candidate(uuid.UUID(int=index + 1), flag, index < num_fresh) for index, flag in enumerate(registered)]
 
 
-waiting = st.lists(st.booleans(), max_size=60).map(candidates)
+waiting = st.builds(candidates, st.lists(st.booleans(), max_size=60), st.integers(0, 60))
+LANES = get_args(Lane)
+lanes = st.sets(st.sampled_from(LANES))
 slots = st.integers(0, 80)
 shares = st.integers(0, 100)
 
@@ -86,19 +90,22 @@ def test_failed_sessions_never_take_a_slot_from_a_healthy_one(
             batch_size=10,
             oldest_share_percent=20,
         )
-        lanes: dict[str, set[uuid.UUID]] = {"fresh": set(), "backlog": set(), "retry": set()}
+        found = defaultdict[str, set[uuid.UUID]](set)
         for batch in batches:
-            lanes[batch.lane] |= set(batch.session_ids)
-        return lanes
+            found[batch.lane] |= set(batch.session_ids)
+        return found
 
     with_failures, without = planned(retries), planned([])
-    assert with_failures["fresh"] | with_failures["backlog"] == without["fresh"] | without["backlog"]
-    assert len(with_failures["retry"]) == min(num_retries, retry_slots)
+    assert len(with_failures.pop("retry", ())) == min(num_retries, retry_slots)
+    assert with_failures == without
 
 
 @pytest.mark.parametrize(("waiting_count", "expected"), [(49, 0), (50, 50), (120, 100)])
-def test_while_fresh_runs_wait_in_the_queue_only_full_batches_are_added(waiting_count: int, expected: int) -> None:
-    pending = candidates([False] * waiting_count)
+@pytest.mark.parametrize("lane", ["fresh", "newest"])
+def test_while_runs_of_a_lane_wait_in_the_queue_only_full_batches_are_added(
+    lane: Lane, waiting_count: int, expected: int
+) -> None:
+    pending = candidates([False] * waiting_count, waiting_count if lane == "fresh" else 0)
     batches = plan(
         pending,
         pending[::-1],
@@ -107,7 +114,7 @@ def test_while_fresh_runs_wait_in_the_queue_only_full_batches_are_added(waiting_
         retry_slots=0,
         batch_size=50,
         oldest_share_percent=20,
-        hold_partial=True,
+        queued={lane},
     )
     assert sum(len(batch.session_ids) for batch in batches) == expected
 
@@ -125,36 +132,69 @@ def test_holding_back_leaves_out_the_newest_of_each_kind_and_less_than_a_batch_o
         retry_slots=2,
         batch_size=batch_size,
         oldest_share_percent=20,
-        hold_partial=True,
+        queued={"fresh", "newest"},
     )
-    fresh = [batch for batch in batches if batch.lane == "fresh"]
-    assert all(len(batch.session_ids) == batch_size for batch in fresh)
-    for is_registered in (False, True):
-        kind = [c.session_id for c in pending if c.is_registered is is_registered]
-        planned = [key for batch in fresh if batch.is_contiguous is not is_registered for key in batch.session_ids]
-        assert planned == kind[len(kind) % batch_size :]
+    for lane, is_registered in itertools.product(("fresh", "newest"), (False, True)):
+        kind = [c.session_id for c in pending if c.is_registered is is_registered and c.is_fresh is (lane == "fresh")]
+        held = [batch for batch in batches if batch.lane == lane and batch.is_contiguous is not is_registered]
+        assert all(len(batch.session_ids) == batch_size for batch in held)
+        assert [key for batch in held for key in batch.session_ids] == kind[len(kind) % batch_size :]
     retried = sum(len(batch.session_ids) for batch in batches if batch.lane == "retry")
     assert retried == min(2, len(pending))  # what is tried again is not held back
 
 
 @unhurried
-@given(waiting, st.integers(1, 40), st.integers(1, 20))
-@example(candidates([False] * 60), 40, 7)
-def test_holding_back_holds_nothing_where_more_waits_than_a_tick_can_take(
-    pending: list[Candidate], slots: int, batch_size: int
+@given(waiting, st.integers(1, 40), st.integers(1, 20), lanes)
+@example(candidates([False] * 60), 40, 7, {"newest"})
+def test_holding_back_holds_no_old_session_where_more_waits_than_a_tick_can_take(
+    pending: list[Candidate], slots: int, batch_size: int, queued: set[Lane]
 ) -> None:
-    options = {"slots": slots, "retry_slots": 0, "batch_size": batch_size, "oldest_share_percent": 20}
     held, all_of_them = (
         [
             (batch.lane, batch.is_contiguous, batch.session_ids)
-            for batch in plan(pending[:slots], pending[::-1][:slots], [], hold_partial=hold_partial, **options)
+            for batch in plan(
+                pending[:slots],
+                pending[::-1][:slots],
+                [],
+                slots=slots,
+                retry_slots=0,
+                batch_size=batch_size,
+                oldest_share_percent=20,
+                queued=lanes_in_queue,
+            )
         ]
-        for hold_partial in (True, False)
+        for lanes_in_queue in (queued, set[Lane]())
     )
     if len(pending) > slots:
-        assert held == all_of_them
+        assert [each for each in held if each[0] != "fresh"] == [each for each in all_of_them if each[0] != "fresh"]
     planned = [key for _, _, keys in all_of_them for key in keys]
     assert len(planned) == len(set(planned)) == min(slots, len(pending))
+
+
+@unhurried
+@given(waiting, st.integers(0, 40), st.integers(0, 20))
+def test_fresh_sessions_have_batches_of_their_own_and_slots_of_their_own(
+    pending: list[Candidate], slots: int, fresh_slots: int
+) -> None:
+    most = max(slots, fresh_slots)
+    batches = plan(
+        pending[:most],
+        pending[::-1][:most],
+        [],
+        slots=slots,
+        retry_slots=0,
+        batch_size=10,
+        oldest_share_percent=20,
+        fresh_slots=fresh_slots,
+    )
+    fresh = {c.session_id for c in pending if c.is_fresh}
+    planned = {lane: [key for batch in batches if batch.lane == lane for key in batch.session_ids] for lane in LANES}
+    assert fresh.issuperset(planned["fresh"])
+    assert fresh.isdisjoint(planned["newest"])
+    assert len(planned["fresh"]) >= min(fresh_slots, len(fresh) - sum(key in fresh for key in planned["backlog"]))
+    assert len(planned["newest"]) + len(planned["backlog"]) <= slots
+    keys = [key for each in planned.values() for key in each]
+    assert len(keys) == len(set(keys))
 
 
 @unhurried
@@ -179,8 +219,8 @@ def test_every_batch_is_of_one_kind_and_lane_and_has_a_name_of_its_own(
         assert batch.batch_id.partition("-")[0] == batch.lane  # the planner counts lanes by it
         assert (batch.request_id, batch.stale) == (None, False)
     assert len({batch.batch_id for batch in batches}) == len(batches)
-    lanes = [batch.lane for batch in batches]
-    assert lanes == sorted(lanes, key=["fresh", "backlog", "retry"].index)
+    found = [batch.lane for batch in batches]
+    assert found == sorted(found, key=LANES.index)
 
 
 def test_a_tick_without_slots_plans_nothing() -> None:
@@ -229,7 +269,7 @@ def test_batches_of_requests_say_whose_they_are_and_whether_they_compute_again()
 
 
 def test_fresh_sessions_come_before_what_the_schedule_caught_before_retries_and_requests() -> None:
-    assert priority("fresh", "sensor") == 10
+    assert priority("fresh", "sensor") == priority("newest", "sensor") == 10
     assert priority("retry", "schedule") == priority("backlog", str(uuid.uuid4())) == -10
-    assert priority("fresh", "schedule") == priority("backlog", "sensor") == 0
+    assert priority("fresh", "schedule") == priority("newest", "schedule") == priority("backlog", "sensor") == 0
     assert priority("retry", "sensor") == priority("request", str(uuid.uuid4())) == -10

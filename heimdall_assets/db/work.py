@@ -18,11 +18,14 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Connection
 
+FRESH_MINUTES = 10
+"""A session that was completed longer ago is one of the backlog: it has missed many ticks."""
+
 _FREE_PENDING = (states.c.state == "pending", states.c.reserved_by.is_(None))
 
 
-def newest_pending(connection: Connection, limit: int, *, grace_seconds: float = 0.0) -> list[tuple[UUID, bool]]:
-    """The sessions that were completed last: (id, has its partition key been registered).
+def newest_pending(connection: Connection, limit: int, *, grace_seconds: float = 0.0) -> list[tuple[UUID, bool, bool]]:
+    """The sessions that were completed last: (id, has its partition key been registered, is it fresh).
 
     Parameters
     ----------
@@ -38,26 +41,31 @@ def newest_pending(connection: Connection, limit: int, *, grace_seconds: float =
     )
 
 
-def oldest_pending(connection: Connection, limit: int, *, grace_seconds: float = 0.0) -> list[tuple[UUID, bool]]:
+def oldest_pending(connection: Connection, limit: int, *, grace_seconds: float = 0.0) -> list[tuple[UUID, bool, bool]]:
     """The sessions that have waited longest; see :func:`newest_pending`."""
     return _pending(connection, limit, grace_seconds, states.c.completed_at, states.c.recording_session_id)
 
 
 def _pending(
     connection: Connection, limit: int, grace_seconds: float, *order: sa.ColumnElement[object]
-) -> list[tuple[UUID, bool]]:
+) -> list[tuple[UUID, bool, bool]]:
+    is_fresh = sa.not_(_is_older_than(60.0 * FRESH_MINUTES))
     query = (
-        sa.select(states.c.recording_session_id, states.c.registered_at.is_not(None))
+        sa.select(states.c.recording_session_id, states.c.registered_at.is_not(None), is_fresh)
         .where(*_FREE_PENDING)
         .order_by(*order)
         .limit(limit)
     )
     if grace_seconds > 0:
-        # by our clock too: a session whose clock is ahead does not wait for ever
-        completed_at = sa.func.least(states.c.completed_at, states.c.first_seen_completed_at)
-        grace = sa.func.make_interval(0, 0, 0, 0, 0, 0, sa.cast(grace_seconds, sa.Double))
-        query = query.where(completed_at <= sa.func.clock_timestamp() - grace)
-    return [(row[0], bool(row[1])) for row in connection.execute(query)]
+        query = query.where(_is_older_than(grace_seconds))
+    return [(row[0], bool(row[1]), bool(row[2])) for row in connection.execute(query)]
+
+
+def _is_older_than(seconds: float) -> sa.ColumnElement[bool]:
+    """By our clock too: a session whose clock is ahead neither waits for ever nor stays fresh."""
+    completed_at = sa.func.least(states.c.completed_at, states.c.first_seen_completed_at)
+    age = sa.func.make_interval(0, 0, 0, 0, 0, 0, sa.cast(seconds, sa.Double))
+    return completed_at <= sa.func.clock_timestamp() - age
 
 
 def due_retries(connection: Connection, limit: int) -> list[UUID]:

@@ -3,10 +3,13 @@
 from collections.abc import Mapping
 from typing import Any, Self
 
-from dagster._core.run_coordinator import QueuedRunCoordinator
+from dagster import DagsterRun
+from dagster._core.run_coordinator import QueuedRunCoordinator, SubmitRunContext
+from dagster._core.storage.tags import BACKFILL_ID_TAG
 from dagster._serdes import ConfigurableClassData
 
 from heimdall_assets.defs.launcher import HeimdallRunLauncher
+from heimdall_assets.defs.tags import SHARED, SLOT_TAG
 from heimdall_assets.settings import Settings, current_settings
 
 BROKER_RETRIES = 360
@@ -33,6 +36,13 @@ class HeimdallRunCoordinator(QueuedRunCoordinator[Any]):
         if isinstance(launcher, HeimdallRunLauncher):
             launcher.prepare()
         return super().dequeue_interval_seconds
+
+    def submit_run(self, context: SubmitRunContext) -> DagsterRun:
+        """Queue a run; one that belongs to a backfill of the UI shares the slots of what can wait."""
+        tags = context.dagster_run.tags
+        if BACKFILL_ID_TAG in tags and SLOT_TAG not in tags:
+            self._instance.add_run_tags(context.dagster_run.run_id, {SLOT_TAG: SHARED})
+        return super().submit_run(context)
 
 
 def queue_config(settings: Settings, configured: Mapping[str, Any]) -> dict[str, Any]:

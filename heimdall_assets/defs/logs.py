@@ -13,7 +13,7 @@ from dagster._core.log_manager import (
 )
 
 from heimdall_assets import logs
-from heimdall_assets.defs.planner import BATCH_TAG, ORIGIN_TAG
+from heimdall_assets.defs.tags import BATCH_TAG, ORIGIN_TAG
 
 PACKAGE = logging.getLogger("heimdall_assets")
 

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -18,20 +19,20 @@ from heimdall_assets.db import attempts, heartbeats, ledger, pauses, requests, s
 from heimdall_assets.db.locks import planner_lock
 from heimdall_assets.db.pauses import Pause
 from heimdall_assets.defs.partitions import recording_sessions_partitions
+from heimdall_assets.defs.tags import BATCH_TAG, LANE_TAG, ORIGIN_TAG, SHARED, SLOT_TAG
 from heimdall_assets.extraction import retry_rule
-from heimdall_assets.planning import Asked, Batch, Candidate, plan, plan_requests, priority
+from heimdall_assets.planning import Asked, Batch, Candidate, Lane, lane_of, plan, plan_requests, priority
 from heimdall_assets.records import FEATURE_VERSION
 from heimdall_assets.release import this_process
 from heimdall_assets.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-BATCH_TAG = "heimdall/batch"
-ORIGIN_TAG = "heimdall/origin"
-LANE_TAG = "heimdall/lane"
-SLOT_TAG = "heimdall/slot"
 EXTRACT_FEATURES = "extract_features"
 EXTRACT_SESSIONS = "extract_sessions"
+
+HEALTHY_LANES: tuple[Lane, ...] = ("fresh", "newest", "backlog")
+"""Of sessions that have not failed: together they take up to max_batches."""
 
 LAUNCH_GRACE = timedelta(seconds=120)
 """A batch whose run does not exist yet may be on its way from the sensor to the queue."""
@@ -103,17 +104,19 @@ def plan_tick(
         result = Plan(discovered=ledger.catch_up(connection, since=since, is_full=is_schedule))
         result.pause = pauses.current_pause(connection)
         result.recovered = len(attempts.recover_lost(connection, retry_rule(settings)))
-        in_flight, is_queue_waiting = _take_back(instance, connection, settings, result.pause)
+        in_flight, queued = _take_back(instance, connection, settings, result.pause)
         if not is_schedule:
             _take_in(connection, result.pause)
-        result.in_flight = sum(in_flight.values())
+        result.in_flight = in_flight.total()
         if result.pause is not None:
             return result
-        healthy = in_flight.get("fresh", 0) + in_flight.get("backlog", 0)
+        healthy = sum(in_flight[lane] for lane in HEALTHY_LANES)
         free = settings.max_batches if is_schedule else max(0, settings.max_batches - healthy)
         slots = free * settings.batch_size
-        retry_slots = max(0, settings.max_batches - in_flight.get("retry", 0)) * settings.batch_size
-        newest, oldest, retries = _waiting(connection, slots, retry_slots, settings.grace_seconds)
+        # however much is in flight, what was completed just now waits for none of it
+        fresh_slots = settings.batch_size if not free and not in_flight["fresh"] else 0
+        retry_slots = max(0, settings.max_batches - in_flight["retry"]) * settings.batch_size
+        newest, oldest, retries = _waiting(connection, max(slots, fresh_slots), retry_slots, settings.grace_seconds)
         batches = plan(
             newest,
             oldest,
@@ -122,13 +125,14 @@ def plan_tick(
             retry_slots=retry_slots,
             batch_size=settings.batch_size,
             oldest_share_percent=settings.oldest_share_percent,
-            hold_partial=is_queue_waiting,
+            fresh_slots=fresh_slots,
+            queued=queued,
         )
         result.batches = [batch for batch in batches if batch.is_contiguous or not is_schedule]
         for batch in result.batches:
             work.reserve(connection, batch.batch_id, batch.session_ids)
         if not is_schedule:
-            free = max(0, settings.max_batches - in_flight.get("request", 0))
+            free = max(0, settings.max_batches - in_flight["request"])
             result.batches += _plan_requests(connection, settings, free * settings.batch_size)
         keys = [session_id for batch in result.batches for session_id in batch.session_ids]
         if keys:
@@ -227,7 +231,7 @@ def run_request(batch: Batch, planner: str) -> RunRequest:
         PRIORITY_TAG: str(priority(batch.lane, origin)),
     }
     if batch.lane != "fresh":
-        tags[SLOT_TAG] = "shared"
+        tags[SLOT_TAG] = SHARED
     if not batch.is_contiguous:
         listed: dict[str, object] = {"session_ids": list(map(str, batch.session_ids)), **options}
         config = {"ops": {"extract_listed_sessions": {"config": listed}}}
@@ -240,16 +244,16 @@ def run_request(batch: Batch, planner: str) -> RunRequest:
 
 def _take_back(
     instance: DagsterInstance, connection: Connection, settings: Settings, pause: Pause | None
-) -> tuple[dict[str, int], bool]:
-    """Release batches whose run ended or never came; count the others by lane, and see if fresh ones are queued."""
+) -> tuple[Counter[Lane], set[Lane]]:
+    """Release batches whose run ended or never came; count the others by lane, and see which lanes are queued."""
     batches = work.open_batches(connection)
+    in_flight, queued, ended = Counter[Lane](), set[Lane](), []
     if not batches:
-        return {}, False
+        return in_flight, queued
     now = states.database_time(connection)
     runs = instance.get_runs(RunsFilter(tags={BATCH_TAG: [batch_id for batch_id, _, _ in batches]}))
     statuses = {run.tags[BATCH_TAG]: run.status for run in runs}
     statuses |= dict.fromkeys(_cancel_queued(instance, connection, runs, pause), DagsterRunStatus.CANCELED)
-    ended, in_flight, is_queue_waiting = [], dict[str, int](), False
     for batch_id, reserved_at, _ in batches:
         status = statuses.get(batch_id)
         if status is None:
@@ -260,14 +264,14 @@ def _take_back(
         if is_over or (expired and status != DagsterRunStatus.STARTED):
             ended.append(batch_id)
             continue
-        lane = batch_id.partition("-")[0]
-        in_flight[lane] = in_flight.get(lane, 0) + 1
-        is_waiting = status in (None, DagsterRunStatus.QUEUED, DagsterRunStatus.NOT_STARTED)
-        is_queue_waiting = is_queue_waiting or (lane == "fresh" and is_waiting)
+        lane = lane_of(batch_id)
+        in_flight[lane] += 1
+        if status in (None, DagsterRunStatus.QUEUED, DagsterRunStatus.NOT_STARTED):
+            queued.add(lane)
     if ended:
         released = work.release(connection, ended)
         logger.info("took back %d sessions of %d batches that ended", released, len(ended))
-    return in_flight, is_queue_waiting
+    return in_flight, queued
 
 
 def _cancel_queued(

@@ -28,11 +28,12 @@ from heimdall_assets.db.states import database_time
 from heimdall_assets.defs.checks import evaluations
 from heimdall_assets.defs.jobs import extract_features, extract_sessions
 from heimdall_assets.defs.logs import shown_in
-from heimdall_assets.defs.planner import LAUNCH_GRACE, ORIGIN_TAG, Cursor, Plan, plan_tick, run_request
+from heimdall_assets.defs.planner import LAUNCH_GRACE, Cursor, Plan, plan_tick, run_request
 from heimdall_assets.defs.reconciliation import doubt_failed_runs, report
 from heimdall_assets.defs.reports import report_events
 from heimdall_assets.defs.resources import Heimdall
 from heimdall_assets.defs.runs import fail_dead_runs, has_open_runs
+from heimdall_assets.defs.tags import ORIGIN_TAG
 from heimdall_assets.defs.upkeep import reconcile_partitions, retention
 from heimdall_assets.errors import DatabaseError
 

@@ -8,12 +8,12 @@ from heimdall_assets.db.engine import open_engine, transaction
 from heimdall_assets.db.locks import run_lock
 from heimdall_assets.db.states import database_time
 from heimdall_assets.db.urls import dagster_url
-from heimdall_assets.defs.planner import SLOT_TAG
 from heimdall_assets.defs.reconciliation import reconcile
 from heimdall_assets.defs.resources import Heimdall
 from heimdall_assets.defs.retention import forget_old
+from heimdall_assets.defs.tags import SHARED, SLOT_TAG
 
-TAGS = {PRIORITY_TAG: "-10", SLOT_TAG: "shared"}
+TAGS = {PRIORITY_TAG: "-10", SLOT_TAG: SHARED}
 """They can wait, and never take the slot that is kept for fresh sessions."""
 
 

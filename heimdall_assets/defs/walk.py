@@ -18,7 +18,7 @@ from heimdall_assets.db.engine import transaction
 from heimdall_assets.db.locks import run_lock
 from heimdall_assets.defs.events import report_materializations
 from heimdall_assets.defs.partitions import session_id_of
-from heimdall_assets.defs.planner import BATCH_TAG
+from heimdall_assets.defs.tags import BATCH_TAG
 from heimdall_assets.errors import DatabaseError, SessionBusy, UnexpectedError, UnknownSession
 from heimdall_assets.extraction import Outcome, Places, extract_session
 from heimdall_assets.logs import about

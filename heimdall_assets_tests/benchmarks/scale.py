@@ -155,7 +155,7 @@ def plan_queries(connection: Connection, settings: Settings) -> None:
     work.open_batches(connection)
     for number in range(2):
         batch = newest[number * settings.batch_size : (number + 1) * settings.batch_size]
-        work.reserve(connection, f"fresh-{number}", [session_id for session_id, _ in batch])
+        work.reserve(connection, f"fresh-{number}", [session_id for session_id, *_ in batch])
 
 
 def measure(engine: Engine, instance: DagsterInstance, settings: Settings, sessions: int) -> dict[str, Any]:
@@ -164,7 +164,7 @@ def measure(engine: Engine, instance: DagsterInstance, settings: Settings, sessi
     with transaction(engine) as connection:
         now = states.database_time(connection)
         # What is pending is planned, and stays so: a tick finds nothing new.
-        keys = [session_id for session_id, _ in work.newest_pending(connection, PENDING)]
+        keys = [session_id for session_id, *_ in work.newest_pending(connection, PENDING)]
     everything = requests.Selection(pending=True)
     row: dict[str, Any] = {"sessions": sessions}
     row["planner_ms"] = median_ms(engine, lambda c: plan_queries(c, settings))

@@ -38,9 +38,9 @@ def keys(factory: SessionFactory, engine: Engine) -> list[UUID]:
     return found
 
 
-def ids(rows: list[tuple[UUID, bool]]) -> list[UUID]:
+def ids(rows: list[tuple[UUID, bool, bool]]) -> list[UUID]:
     """The sessions alone."""
-    return [session_id for session_id, _ in rows]
+    return [session_id for session_id, *_ in rows]
 
 
 def begin(connection: Connection, *session_ids: UUID) -> None:
@@ -99,8 +99,23 @@ def test_only_pending_sessions_are_pending(engine: Engine, keys: list[UUID]) -> 
 def test_a_session_says_whether_dagster_knows_its_key(engine: Engine, keys: list[UUID]) -> None:
     with transaction(engine) as connection:
         work.set_registered(connection, keys[1:3])
-        assert work.oldest_pending(connection, 4) == list(zip(keys, (False, True, True, False), strict=False))
+        waiting = work.oldest_pending(connection, 4)
+        assert [row[:2] for row in waiting] == list(zip(keys, (False, True, True, False), strict=False))
         work.set_registered(connection, [])
+
+
+def test_a_session_is_fresh_for_some_minutes_by_both_clocks(engine: Engine, factory: SessionFactory) -> None:
+    with transaction(engine) as connection:
+        now = states.database_time(connection)
+    minutes = {factory.add(updated_at=now - timedelta(minutes=ago)): ago for ago in (0, 8, 12, -600)}
+    with transaction(engine) as connection:
+        discovery.discover(connection)
+        fresh = {minutes[key] for key, _, is_fresh in work.newest_pending(connection, 9) if is_fresh}
+        assert fresh == {0, 8, -600}
+        connection.execute(
+            sa.text("UPDATE heimdall.feature_states SET first_seen_completed_at = now() - interval '12 minutes'")
+        )
+        assert not any(is_fresh for _, _, is_fresh in work.newest_pending(connection, 9))
 
 
 def test_a_reserved_session_is_not_planned_again_and_stays_with_its_first_batch(

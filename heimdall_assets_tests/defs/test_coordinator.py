@@ -50,7 +50,7 @@ def test_more_runs_leave_one_for_fresh_sessions(dagster: Dagster, monkeypatch: p
     monkeypatch.setenv("HEIMDALL_MAX_CONCURRENT_RUNS", "12")
     config = queue()
     assert config.max_concurrent_runs == 12
-    assert limits(config) == {"heimdall/slot": 11, "dagster/backfill": 11}
+    assert limits(config) == {"heimdall/slot": 11}
 
 
 def test_with_a_broker_a_run_that_cannot_be_sent_waits_instead_of_failing(

@@ -163,7 +163,7 @@ def test_a_measurement_that_comes_late_is_computed_with_the_others_and_the_row_s
     assert_ledger_agrees(engine)
     with transaction(engine) as connection:
         work.absorb(connection)  # the row that is there does not make it done
-        assert [session_id for session_id, _ in work.newest_pending(connection, 9)] == [key]
+        assert [session_id for session_id, *_ in work.newest_pending(connection, 9)] == [key]
     assert extract_session(engine, key, settings).computed
     done = row(engine, key)
     assert (done.state, done.new_inputs, done.measurements_with_features) == ("done", None, 3)

@@ -11,7 +11,7 @@ from dagster_celery.tags import DAGSTER_CELERY_QUEUE_TAG
 
 from heimdall_assets.defs.fleet.app import BACKFILL, CONFIG, EXECUTE_RUN, FRESH, broker_url, configure, queue_name
 from heimdall_assets.defs.fleet.release import this_code
-from heimdall_assets.defs.planner import SLOT_TAG
+from heimdall_assets.defs.tags import SLOT_TAG
 from heimdall_assets.settings import Settings, without_password
 
 
