@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
     from uuid import UUID
 
-Lane = Literal["fresh", "newest", "backlog", "retry", "request"]
-"""Completed just now; the newest of what has waited; the oldest; tried before; asked for."""
+Lane = Literal["fresh", "backlog", "retry", "request"]
+"""Completed just now; not tried yet, and older; tried before; asked for."""
 
 
 def priority(lane: Lane, origin: str) -> int:
-    """A batch's place in Dagster's queue: the newest 10, what the schedule caught 0, retries and requests -10."""
-    if lane in {"fresh", "newest"} and origin == "sensor":
-        return 10
-    return 0 if origin in {"sensor", "schedule"} and lane != "retry" else -10
+    """A batch's place in Dagster's queue: the sensor's 10, what the schedule caught 0, retries and requests -10."""
+    if lane not in {"fresh", "backlog"}:
+        return -10
+    return {"sensor": 10, "schedule": 0}.get(origin, -10)
 
 
 def lane_of(batch_id: str) -> Lane:
@@ -64,7 +64,7 @@ class Batch:
         In the order in which they run.
     is_contiguous : bool
         True: new partition keys, registered in this order, run as a range. False: scattered keys, run as a list.
-    lane : {"fresh", "newest", "backlog", "retry", "request"}
+    lane : {"fresh", "backlog", "retry", "request"}
         The queue keeps a slot for fresh ones.
     request_id : UUID or None
         The request that asked for them.
@@ -123,7 +123,7 @@ def make_batches(candidates: Iterable[Candidate], *, batch_size: int, lane: Lane
         In the order in which they should run.
     batch_size : int
         Most sessions in a batch.
-    lane : {"fresh", "newest", "backlog", "retry", "request"}
+    lane : {"fresh", "backlog", "retry", "request"}
         See :class:`Batch`.
     """
     ordered = list(candidates)
@@ -148,7 +148,7 @@ def plan(
     fresh_slots: int = 0,
     queued: Collection[Lane] = (),
 ) -> list[Batch]:
-    """All batches of a tick: fresh ones, the newest of the others, the oldest, then retries.
+    """All batches of a tick: fresh sessions, the others with the oldest at their end, then retries.
 
     Parameters
     ----------
@@ -173,12 +173,11 @@ def plan(
     others = [candidate for candidate in chosen if not candidate.is_fresh]
     if "fresh" in queued:
         fresh = _full_batches(fresh, batch_size)
-    if "newest" in queued and not old:
+    if "backlog" in queued and not old:
         others = _full_batches(others, batch_size)
     return [
         *make_batches(fresh, batch_size=batch_size, lane="fresh"),
-        *make_batches(others, batch_size=batch_size, lane="newest"),
-        *make_batches(old, batch_size=batch_size, lane="backlog"),
+        *make_batches([*others, *old], batch_size=batch_size, lane="backlog"),
         *make_batches(retries[: max(0, retry_slots)], batch_size=batch_size, lane="retry"),
     ]
 

@@ -137,7 +137,9 @@ class Settings(BaseSettings):
         default=4 * 1024**3, ge=1024, description="IQ objects larger than this are refused (too_large)"
     )
     batch_size: int = Field(default=50, ge=1, le=1000, description="Most sessions in one run")
-    max_batches: int = Field(default=5, ge=1, le=1000, description="Most batches that one tick plans")
+    max_batches: int = Field(
+        default=5, ge=1, le=1000, description="Most batches that one tick plans, beside one of fresh sessions"
+    )
     oldest_share_percent: int = Field(
         default=20,
         ge=0,

@@ -101,7 +101,7 @@ def test_failed_sessions_never_take_a_slot_from_a_healthy_one(
 
 
 @pytest.mark.parametrize(("waiting_count", "expected"), [(49, 0), (50, 50), (120, 100)])
-@pytest.mark.parametrize("lane", ["fresh", "newest"])
+@pytest.mark.parametrize("lane", ["fresh", "backlog"])
 def test_while_runs_of_a_lane_wait_in_the_queue_only_full_batches_are_added(
     lane: Lane, waiting_count: int, expected: int
 ) -> None:
@@ -132,9 +132,9 @@ def test_holding_back_leaves_out_the_newest_of_each_kind_and_less_than_a_batch_o
         retry_slots=2,
         batch_size=batch_size,
         oldest_share_percent=20,
-        queued={"fresh", "newest"},
+        queued={"fresh", "backlog"},
     )
-    for lane, is_registered in itertools.product(("fresh", "newest"), (False, True)):
+    for lane, is_registered in itertools.product(("fresh", "backlog"), (False, True)):
         kind = [c.session_id for c in pending if c.is_registered is is_registered and c.is_fresh is (lane == "fresh")]
         held = [batch for batch in batches if batch.lane == lane and batch.is_contiguous is not is_registered]
         assert all(len(batch.session_ids) == batch_size for batch in held)
@@ -145,7 +145,7 @@ def test_holding_back_leaves_out_the_newest_of_each_kind_and_less_than_a_batch_o
 
 @unhurried
 @given(waiting, st.integers(1, 40), st.integers(1, 20), lanes)
-@example(candidates([False] * 60), 40, 7, {"newest"})
+@example(candidates([False] * 60), 40, 7, {"backlog"})
 def test_holding_back_holds_no_old_session_where_more_waits_than_a_tick_can_take(
     pending: list[Candidate], slots: int, batch_size: int, queued: set[Lane]
 ) -> None:
@@ -190,9 +190,8 @@ def test_fresh_sessions_have_batches_of_their_own_and_slots_of_their_own(
     fresh = {c.session_id for c in pending if c.is_fresh}
     planned = {lane: [key for batch in batches if batch.lane == lane for key in batch.session_ids] for lane in LANES}
     assert fresh.issuperset(planned["fresh"])
-    assert fresh.isdisjoint(planned["newest"])
     assert len(planned["fresh"]) >= min(fresh_slots, len(fresh) - sum(key in fresh for key in planned["backlog"]))
-    assert len(planned["newest"]) + len(planned["backlog"]) <= slots
+    assert len(planned["backlog"]) <= slots
     keys = [key for each in planned.values() for key in each]
     assert len(keys) == len(set(keys))
 
@@ -269,7 +268,7 @@ def test_batches_of_requests_say_whose_they_are_and_whether_they_compute_again()
 
 
 def test_fresh_sessions_come_before_what_the_schedule_caught_before_retries_and_requests() -> None:
-    assert priority("fresh", "sensor") == priority("newest", "sensor") == 10
+    assert priority("fresh", "sensor") == priority("backlog", "sensor") == 10
     assert priority("retry", "schedule") == priority("backlog", str(uuid.uuid4())) == -10
-    assert priority("fresh", "schedule") == priority("newest", "schedule") == priority("backlog", "sensor") == 0
+    assert priority("fresh", "schedule") == priority("backlog", "schedule") == 0
     assert priority("retry", "sensor") == priority("request", str(uuid.uuid4())) == -10

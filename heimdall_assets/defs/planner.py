@@ -31,9 +31,6 @@ logger = logging.getLogger(__name__)
 EXTRACT_FEATURES = "extract_features"
 EXTRACT_SESSIONS = "extract_sessions"
 
-HEALTHY_LANES: tuple[Lane, ...] = ("fresh", "newest", "backlog")
-"""Of sessions that have not failed: together they take up to max_batches."""
-
 LAUNCH_GRACE = timedelta(seconds=120)
 """A batch whose run does not exist yet may be on its way from the sensor to the queue."""
 
@@ -110,7 +107,7 @@ def plan_tick(
         result.in_flight = in_flight.total()
         if result.pause is not None:
             return result
-        healthy = sum(in_flight[lane] for lane in HEALTHY_LANES)
+        healthy = in_flight["fresh"] + in_flight["backlog"]
         free = settings.max_batches if is_schedule else max(0, settings.max_batches - healthy)
         slots = free * settings.batch_size
         # however much is in flight, what was completed just now waits for none of it

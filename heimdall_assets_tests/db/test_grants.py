@@ -156,7 +156,7 @@ def test_a_role_with_the_printed_grants_discovers_extracts_stores_and_answers_re
     with connected(load_settings()), DagsterInstance.get() as instance:
         stale, pending = ask(Selection(stale=True)), ask(Selection(pending=True))
         first = tick(instance)
-        assert [(batch.lane, len(batch.session_ids)) for batch in first.batches] == [("newest", 5), ("request", 1)]
+        assert [(batch.lane, len(batch.session_ids)) for batch in first.batches] == [("backlog", 5), ("request", 1)]
         for batch in first.batches:
             for key in batch.session_ids:
                 assert extract_session(runtime, key, runtime_settings, stale=batch.stale).computed

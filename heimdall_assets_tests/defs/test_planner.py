@@ -78,7 +78,7 @@ def test_new_sessions_are_registered_and_reserved_in_the_order_in_which_they_run
     ids = factory.add_many(5)
     plan = tick(dagster, engine, limited(settings, batch_size=2))
     assert plan.discovered == 5
-    assert shapes(plan) == [("newest", True, 2), ("newest", True, 2), ("newest", True, 1)]
+    assert shapes(plan) == [("backlog", True, 2), ("backlog", True, 2), ("backlog", True, 1)]
     planned = [key for batch in plan.batches for key in batch.session_ids]
     assert planned == ids[::-1]  # the newest first
     assert dagster.instance.get_dynamic_partitions("recording_sessions") == list(map(str, planned))
@@ -114,7 +114,7 @@ def test_the_oldest_get_their_share_and_no_more_is_planned_than_there_are_slots(
 ) -> None:
     ids = factory.add_many(40)
     plan = tick(dagster, engine, limited(settings, batch_size=5, max_batches=4))
-    assert shapes(plan) == [*[("newest", True, 5)] * 3, ("newest", True, 1), ("backlog", True, 4)]
+    assert shapes(plan) == [("backlog", True, 5)] * 4
     planned = [key for batch in plan.batches for key in batch.session_ids]
     assert planned == [*ids[:23:-1], *ids[:4]]
     assert tick(dagster, engine, limited(settings, batch_size=5, max_batches=4)).batches == []  # all slots are taken
@@ -141,7 +141,7 @@ def test_what_was_completed_just_now_waits_for_nothing_that_is_in_flight(
 ) -> None:
     small = limited(settings, batch_size=2, max_batches=2)
     old = factory.add_many(9)
-    assert shapes(tick(dagster, engine, small)) == [("newest", True, 2), ("newest", True, 1), ("backlog", True, 1)]
+    assert shapes(tick(dagster, engine, small)) == [("backlog", True, 2)] * 2
     fresh = [factory.add(updated_at=datetime.now(UTC)) for _ in range(3)]
     first = tick(dagster, engine, small)  # nothing is free, and no older one may go
     assert shapes(first) == [("fresh", True, 2)]
@@ -165,7 +165,7 @@ def test_a_small_batch_is_held_back_while_another_waits_in_the_queue(
     (first,) = tick(dagster, engine, limited(settings, batch_size=2)).batches
     run = dagster.add_run(DagsterRunStatus.QUEUED, tags={"heimdall/batch": first.batch_id})
     factory.add_many(3, minutes=10)
-    assert shapes(tick(dagster, engine, limited(settings, batch_size=2))) == [("newest", True, 2)]
+    assert shapes(tick(dagster, engine, limited(settings, batch_size=2))) == [("backlog", True, 2)]
     assert tick(dagster, engine, limited(settings, batch_size=2)).batches == []
     for started in (
         run,
@@ -175,7 +175,7 @@ def test_a_small_batch_is_held_back_while_another_waits_in_the_queue(
         ],
     ):
         dagster.instance.report_run_failed(started)
-    assert shapes(tick(dagster, engine, limited(settings, batch_size=2)))[0] == ("newest", True, 1)
+    assert shapes(tick(dagster, engine, limited(settings, batch_size=2)))[0] == ("backlog", True, 1)
 
 
 def test_since_bounds_the_search_of_a_large_database_only(
@@ -202,7 +202,7 @@ def test_retries_go_as_lists_when_their_time_has_come_and_take_no_slot_from_heal
     make_due(factory)
     factory.add_many(4, minutes=100)
     plan = tick(dagster, engine, patient)
-    assert Counter(shapes(plan)) == Counter([*[("newest", True, 2)] * 2, ("retry", False, 2), ("retry", False, 1)])
+    assert Counter(shapes(plan)) == Counter([*[("backlog", True, 2)] * 2, ("retry", False, 2), ("retry", False, 1)])
     retried = [key for batch in plan.batches if batch.lane == "retry" for key in batch.session_ids]
     assert sorted(retried) == sorted(failed)
     assert tick(dagster, engine, patient).batches == []
@@ -236,7 +236,7 @@ def test_a_partial_session_is_retried_beside_healthy_ones_when_its_time_has_come
     partial = factory.add((GOOD, MISSING))
     extract_session(engine, partial, patient)
     factory.add_many(2, minutes=100)
-    assert shapes(tick(dagster, engine, patient)) == [("newest", True, 2)]
+    assert shapes(tick(dagster, engine, patient)) == [("backlog", True, 2)]
     factory.rows(
         "UPDATE heimdall.feature_states SET next_attempt_at = now() WHERE next_attempt_at IS NOT NULL RETURNING 1"
     )
@@ -264,7 +264,7 @@ def test_a_worker_that_died_leaves_a_session_that_is_planned_again(
         assert tick(dagster, engine, settings).recovered == 0  # somebody works on it
     plan = tick(dagster, engine, settings)
     assert plan.recovered == 1
-    assert shapes(plan) == [("newest", False, 1)]  # a list: Dagster knows the key
+    assert shapes(plan) == [("backlog", False, 1)]  # a list: Dagster knows the key
 
 
 # --- taking back
@@ -293,7 +293,7 @@ def test_sessions_of_a_run_that_ended_without_them_are_planned_again_as_a_list(
     (first,) = tick(dagster, engine, settings).batches
     dagster.add_run(status, tags={"heimdall/batch": first.batch_id})
     plan = tick(dagster, engine, settings)
-    assert shapes(plan) == ([("newest", False, 2)] if is_taken_back else [])
+    assert shapes(plan) == ([("backlog", False, 2)] if is_taken_back else [])
     assert all(batch.batch_id != first.batch_id for batch in plan.batches)  # a run key seen before is suppressed
 
 
@@ -305,7 +305,7 @@ def test_a_batch_whose_run_never_came_is_taken_back_after_a_grace(
     age(factory, 100)
     assert tick(dagster, engine, settings).batches == []
     age(factory, 130)
-    assert shapes(tick(dagster, engine, settings)) == [("newest", False, 2)]
+    assert shapes(tick(dagster, engine, settings)) == [("backlog", False, 2)]
 
 
 def test_a_reservation_that_is_too_old_is_taken_back_unless_its_run_is_under_way(
@@ -373,7 +373,7 @@ def test_the_schedule_leaves_such_keys_to_the_sensor(
     dagster.instance.add_dynamic_partitions("recording_sessions", [str(ids[1]), str(uuid.uuid4())])
     assert tick(dagster, engine, settings, is_schedule=True).batches == []
     assert reserved(factory) == {}
-    assert shapes(tick(dagster, engine, settings)) == [("newest", False, 2)]
+    assert shapes(tick(dagster, engine, settings)) == [("backlog", False, 2)]
 
 
 # --- two planners
@@ -416,7 +416,7 @@ def test_a_request_becomes_batches_of_its_own_after_fresh_work_with_its_id_as_or
         request_id = requests.submit(connection, requests.Selection(failed=True, batch_size=2), requested_by="a test")
     with caplog.at_level("INFO", logger="heimdall_assets"):
         plan = tick(dagster, engine, settings)
-    assert shapes(plan) == [("newest", True, 1), ("request", True, 2), ("request", True, 1)]
+    assert shapes(plan) == [("backlog", True, 1), ("request", True, 2), ("request", True, 1)]
     requested = plan.batches[1]
     assert requested.request_id == request_id
     request = run_request(requested, "sensor")
@@ -533,10 +533,8 @@ def test_a_list_is_a_run_of_the_list_job_with_its_ids() -> None:
     ("lane", "planner", "request_id", "priority", "is_shared"),
     [
         ("fresh", "sensor", None, "10", False),
-        ("newest", "sensor", None, "10", True),
-        ("backlog", "sensor", None, "0", True),
+        ("backlog", "sensor", None, "10", True),
         ("fresh", "schedule", None, "0", False),
-        ("newest", "schedule", None, "0", True),
         ("backlog", "schedule", None, "0", True),
         ("retry", "sensor", None, "-10", True),
         ("request", "sensor", uuid.UUID(int=7), "-10", True),
@@ -666,7 +664,7 @@ def test_after_a_new_version_fresh_sessions_go_first_and_a_request_brings_the_st
     fresh = factory.add_many(2, (GOOD,), minutes=500)
     plan = tick(dagster, engine, settings)
     priorities = [(batch.lane, run_request(batch, "sensor").tags["dagster/priority"]) for batch in plan.batches]
-    assert priorities == [("newest", "10"), ("request", "-10"), ("request", "-10")]
+    assert priorities == [("backlog", "10"), ("request", "-10"), ("request", "-10")]
     assert set(plan.batches[0].session_ids) == set(fresh)
     for batch in plan.batches:
         request = run_request(batch, "sensor")

@@ -119,10 +119,9 @@ def test_with_many_pending_a_fifth_of_the_slots_is_the_oldest_ones(
     requests = requests_of(tick(dagster))
     assert dagster.instance.get_dynamic_partitions("recording_sessions") == [*ids[:21:-1], *ids[:2]]
     oldest = requests[-1]
-    assert (oldest.tags[START], oldest.tags[END]) == (ids[0], ids[1])
+    assert (oldest.tags[START], oldest.tags[END]) == (ids[24], ids[1])  # three of the newest, then two
     assert [(each.tags["heimdall/lane"], each.tags["heimdall/slot"]) for each in requests] == [
-        ("newest", "shared"),
-        ("newest", "shared"),
+        ("backlog", "shared"),
         ("backlog", "shared"),
     ]
 
@@ -135,7 +134,7 @@ def test_sessions_that_were_completed_just_now_go_by_a_slot_of_their_own(
     first, other = requests_of(tick(dagster))
     assert (first.tags["heimdall/lane"], first.tags[START], first.tags[END]) == ("fresh", str(fresh), str(fresh))
     assert "heimdall/slot" not in first.tags
-    assert (other.tags["heimdall/lane"], other.tags["heimdall/slot"]) == ("newest", "shared")
+    assert (other.tags["heimdall/lane"], other.tags["heimdall/slot"]) == ("backlog", "shared")
 
 
 def test_a_failed_session_is_retried_in_a_list_and_turns_green_when_its_file_has_come(
