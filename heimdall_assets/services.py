@@ -31,19 +31,28 @@ CODE_SERVER_TIMEOUT_S = 120.0
 """How long the definitions may take to be loaded."""
 
 
-def dagster_processes(settings: Settings, **addresses: str) -> Processes:
+MORE_RUNS_THAN_WORKERS = 2
+"""One that waits at the broker while another ends, and one of fresh sessions."""
+
+
+def dagster_processes(settings: Settings, *, workers: int = 0, **addresses: str) -> Processes:
     """A set for Dagster's processes, with the environment that they need; nothing is started yet.
 
     Parameters
     ----------
     settings : Settings
         Of this process.
+    workers : int
+        As many as are going to be started: unless the environment says how many runs there may be at a time, enough
+        for them.
     **addresses
         Settings that say where links lead, such as ``dagster_ui_url``, for what the environment does not say.
     """
     environment = dagster_environment(settings)
     for name, address in addresses.items():
         environment.setdefault(settings.variable(name), address)
+    if workers:
+        environment.setdefault(settings.variable("max_concurrent_runs"), str(workers + MORE_RUNS_THAN_WORKERS))
     return Processes(environment, settings.home / "logs")
 
 

@@ -182,12 +182,26 @@ def test_waiting_ends_with_the_condition_the_time_or_the_stop() -> None:
     assert not wait_until(lambda: True, stopped=stopped, timeout_s=5)
 
 
+@pytest.mark.parametrize(
+    ("workers", "said", "runs"), [(8, None, "10"), (2, None, "4"), (8, "3", "3"), (0, None, "None")]
+)
+def test_as_many_runs_are_let_out_as_keep_the_workers_busy_unless_the_environment_says_otherwise(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, workers: int, said: str | None, runs: str
+) -> None:
+    if said is not None:
+        monkeypatch.setenv("HEIMDALL_MAX_CONCURRENT_RUNS", said)
+    code = "import os; print(os.environ.get('HEIMDALL_MAX_CONCURRENT_RUNS'), flush=True)"
+    with dagster_processes(settings, workers=workers) as children:
+        children.start("child", [sys.executable, "-c", code])
+        assert log_of(children, "child") == runs
+
+
 def test_links_lead_to_what_was_started_unless_the_environment_says_otherwise(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HEIMDALL_DASHBOARD_URL", "https://dashboard.example")
     code = "import os; print(os.environ['HEIMDALL_DAGSTER_UI_URL'], os.environ['HEIMDALL_DASHBOARD_URL'], flush=True)"
-    ours = {"dagster_ui_url": "http://127.0.0.1:3001", "dashboard_url": "http://127.0.0.1:8011"}
-    with dagster_processes(settings, **ours) as children:
+    ui, dashboard = "http://127.0.0.1:3001", "http://127.0.0.1:8011"
+    with dagster_processes(settings, dagster_ui_url=ui, dashboard_url=dashboard) as children:
         children.start("child", [sys.executable, "-c", code])
         assert log_of(children, "child") == "http://127.0.0.1:3001 https://dashboard.example"

@@ -51,7 +51,9 @@ def up(
         address, api_address = f"http://{name}:{port}", f"http://{name}:{api_port}"
         with (
             connected(settings) as engine,
-            dagster_processes(settings, dagster_ui_url=address, dashboard_url=api_address) as processes,
+            dagster_processes(
+                settings, workers=workers, dagster_ui_url=address, dashboard_url=api_address
+            ) as processes,
         ):
             start_webserver(processes, host=host, port=port)
             start_api(processes, host=host, port=api_port)
