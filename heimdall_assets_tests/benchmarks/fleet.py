@@ -207,7 +207,8 @@ def main() -> None:
         figures = drained(made, arguments.broker, arguments.sessions, kill=arguments.kill, variables=variables)
         figures |= {"batch_size": arguments.batch_size, "cores": os.cpu_count()}
         if arguments.compare:
-            figures["celery_pool_sessions_per_minute"] = throughput._celery_rate(made, arguments.sessions)
+            rate = throughput._celery_rate(made, arguments.sessions)
+            figures["celery_pool_sessions_per_minute"] = None if rate is None else round(rate, 1)
     if arguments.json:
         sys.stdout.write(json.dumps(figures, indent=2) + "\n")
     else:
