@@ -167,9 +167,9 @@ def plan(
         gain nothing and cost the start of a process, and by the next tick it may have grown. The newest wait.
     """
     chosen, old = choose(newest, oldest, slots=slots, oldest_share_percent=oldest_share_percent)
-    taken = set(old)
+    taken = {candidate.session_id for candidate in old}  # by id: between the two queries one may cease to be fresh
     num_fresh = max(sum(candidate.is_fresh for candidate in chosen), fresh_slots)
-    fresh = [candidate for candidate in newest if candidate.is_fresh and candidate not in taken][:num_fresh]
+    fresh = [candidate for candidate in newest if candidate.is_fresh and candidate.session_id not in taken][:num_fresh]
     others = [candidate for candidate in chosen if not candidate.is_fresh]
     if "fresh" in queued:
         fresh = _full_batches(fresh, batch_size)

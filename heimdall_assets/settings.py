@@ -278,7 +278,7 @@ class Settings(BaseSettings):
         ge=2,
         le=10_000,
         description="Runs at the same time, over all machines, one of them kept for fresh sessions; "
-        "unset: as dagster.yaml says",
+        "unset: as dagster.yaml says, and enough for `heimdall up --workers`",
     )
 
     @field_validator("iq_extra_roots", mode="before")

@@ -196,6 +196,22 @@ def test_fresh_sessions_have_batches_of_their_own_and_slots_of_their_own(
     assert len(keys) == len(set(keys))
 
 
+def test_a_session_that_ceases_to_be_fresh_between_two_queries_is_planned_once() -> None:
+    newest, later = candidates([False] * 22, 22), candidates([False] * 22)
+    batches = plan(
+        newest[:20],
+        later[::-1][:20],
+        [],
+        slots=20,
+        retry_slots=0,
+        batch_size=10,
+        oldest_share_percent=50,
+        fresh_slots=20,
+    )
+    keys = [key for batch in batches for key in batch.session_ids]
+    assert sorted(keys) == [candidate.session_id for candidate in newest]
+
+
 @unhurried
 @given(waiting, st.integers(1, 40), shares, st.integers(1, 20))
 def test_every_batch_is_of_one_kind_and_lane_and_has_a_name_of_its_own(

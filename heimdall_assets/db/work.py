@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Connection
 
-FRESH_MINUTES = 10
+FRESH_SECONDS = 600.0
 """A session that was completed longer ago is one of the backlog: it has missed many ticks."""
 
 _FREE_PENDING = (states.c.state == "pending", states.c.reserved_by.is_(None))
@@ -49,7 +49,7 @@ def oldest_pending(connection: Connection, limit: int, *, grace_seconds: float =
 def _pending(
     connection: Connection, limit: int, grace_seconds: float, *order: sa.ColumnElement[object]
 ) -> list[tuple[UUID, bool, bool]]:
-    is_fresh = sa.not_(_is_older_than(60.0 * FRESH_MINUTES))
+    is_fresh = sa.not_(_is_older_than(FRESH_SECONDS))
     query = (
         sa.select(states.c.recording_session_id, states.c.registered_at.is_not(None), is_fresh)
         .where(*_FREE_PENDING)

@@ -89,5 +89,6 @@ def queue_of(run: DagsterRun) -> str:
     asked_for: str | None = run.tags.get(DAGSTER_CELERY_QUEUE_TAG)
     if asked_for is not None:
         return asked_for
+    # the second for instances with Dagster's own queue, which gives backfills of the UI no slot
     can_wait = SLOT_TAG in run.tags or BACKFILL_ID_TAG in run.tags
     return queue_name(BACKFILL if can_wait else FRESH)
