@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from heimdall_assets.cli.console import DebugOption, JsonOption, out, print_json, reporting
-from heimdall_assets.cli.recordings import Format, number_of_chunks
+from heimdall_assets.cli.recordings import FormatOption, number_of_chunks
 from heimdall_assets.errors import SettingError
 from heimdall_assets.iq import open_iq
 from heimdall_assets.settings import load_settings
@@ -25,9 +25,7 @@ def plot(
     center_frequency_hz: Annotated[
         float | None, typer.Option(min=1e-3, max=1e15, help="For files that do not say it themselves.")
     ] = None,
-    format: Annotated[  # noqa: A002  # the option's name
-        Format | None, typer.Option(help="For raw files, whose content cannot tell.")
-    ] = None,
+    format: FormatOption = None,  # noqa: A002  # the option's name
     chunk_ms: Annotated[float | None, typer.Option(min=1e-3, max=60_000.0, help="Duration of a chunk in ms.")] = None,
     chunks: Annotated[str | None, typer.Option(help="How many chunks are analysed, or all.")] = None,
     start_chunk: Annotated[int, typer.Option(min=0, help="The first of them, counted from 0.")] = 0,
@@ -53,7 +51,7 @@ def plot(
 
         opened = open_iq(
             file,
-            format=None if format is None else format.value,
+            format=format,
             sample_rate_hz=sample_rate_hz,
             center_frequency_hz=center_frequency_hz,
             max_bytes=settings.max_object_bytes,

@@ -134,6 +134,10 @@ def _print_session(document: dict[str, Any]) -> None:
         error = _error_of(receiver["error"])["message"] if "error" in receiver else ""
         table.add_row(str(receiver["rx_id"]), *means, str(error))
     out.print(table)
+    for receiver in document["receivers"]:
+        notes = receiver.get("notes")
+        for remark in notes.get("remarks") or [] if isinstance(notes, dict) else []:
+            out.print(f"remark  {receiver['rx_id']}: {remark}", markup=False)
     for attempt in document["attempts"]:
         outcome = attempt["outcome"] or "under way"
         out.print(

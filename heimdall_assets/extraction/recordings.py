@@ -7,17 +7,19 @@ import os
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from datetime import timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from heimdall_assets.errors import BadParameter
 from heimdall_assets.extraction.places import Places
-from heimdall_assets.iq import is_in_store, open_location
+from heimdall_assets.iq import is_in_store, open_location, stretch_of
 from heimdall_assets.records import InputIdentity
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from concurrent.futures import Future
+    from datetime import datetime
     from uuid import UUID
 
     import numpy as np
@@ -49,11 +51,14 @@ class Recording(NamedTuple):
         What they were read of. Its sample rate is stated by the recording, the measurement, or the settings.
     sample_rate_hz : float
         The same rate.
+    remarks : tuple of str
+        What was assumed, is unknown, or was left out, a sentence each.
     """
 
     samples: NDArray[np.complex64]
     identity: InputIdentity
     sample_rate_hz: float
+    remarks: tuple[str, ...] = ()
 
 
 class Recordings:
@@ -129,14 +134,19 @@ def read_recording(measurement: Measurement, settings: Settings, noted: Noted | 
         center_frequency_hz=measurement.frequency_hz,
     )
     with opened as recording:
-        sample_rate_hz = recording.sample_rate_hz or settings.default_sample_rate_hz
-        chunk_length = int(sample_rate_hz * settings.chunk_ms / 1000)
+        stretch = stretch_of(
+            recording,
+            default_sample_rate_hz=settings.default_sample_rate_hz,
+            chunk_ms=settings.chunk_ms,
+            num_chunks=settings.num_chunks,
+        )
+        sample_rate_hz, chunk_length = stretch.sample_rate_hz, stretch.chunk_length
         if chunk_length * settings.num_chunks > MAX_SAMPLES:
             raise BadParameter(
                 f"{settings.num_chunks} chunks of {settings.chunk_ms:g} ms at {sample_rate_hz:g} Hz are "
                 f"{chunk_length * settings.num_chunks} samples; at most {MAX_SAMPLES} are read"
             )
-        samples = recording.read(0, chunk_length * settings.num_chunks, writable=False)
+        samples = recording.read(0, stretch.num_samples, writable=False)
         identity = InputIdentity(
             measurement_id=measurement.id,
             iq_data_location=location,
@@ -150,13 +160,21 @@ def read_recording(measurement: Measurement, settings: Settings, noted: Noted | 
             num_chunks=max(1, min(settings.num_chunks, len(samples) // max(1, chunk_length))),
             chunk_duration_ms=settings.chunk_ms,
         )
-    return Recording(samples, identity, sample_rate_hz)
+        remarks = stretch.remarks
+        if recording.start_time is None and _is_near(measurement.timestamp, recording.modified_at):
+            remarks += ("The start time of the session is assumed: it is the time of this file's last change.",)
+    return Recording(samples, identity, sample_rate_hz, remarks)
 
 
 @lru_cache(maxsize=1)
 def _readers(pid: int, most: int) -> ThreadPoolExecutor:  # noqa: ARG001  # threads do not survive a fork
     """Threads of this process that read ahead: no more than are busy at a time, and kept, since a start costs more."""
     return ThreadPoolExecutor(most, "reader")
+
+
+def _is_near(timestamp: datetime, modified_at: datetime | None) -> bool:
+    """Whether a measurement's time is that of its file: databases keep microseconds, file systems nanoseconds."""
+    return modified_at is not None and abs(timestamp - modified_at) < timedelta(milliseconds=1)
 
 
 def _expected_bytes(measurement: Measurement, settings: Settings) -> int:

@@ -78,18 +78,8 @@ def test_rf64_is_read() -> None:
     )  # fmt: skip
     recording = opened(b"RF64" + struct.pack("<I", 2**32 - 1) + body)
     assert np.array_equal(recording.read(0, 200), expected(VALUES, 32768.0))
-    with pytest.raises(TruncatedRecording, match="announces"):
-        opened(b"RF64" + struct.pack("<I", 2**32 - 1) + body[:-4])
-
-
-@pytest.mark.parametrize("unwritten", [0, 0xFFFFFFFF])
-def test_sizes_that_a_killed_recorder_never_wrote_are_taken_from_the_file(unwritten: int) -> None:
-    content = bytearray(wav(VALUES.tobytes()))
-    struct.pack_into("<I", content, 4, unwritten)
-    struct.pack_into("<I", content, 40, unwritten)
-    assert np.array_equal(opened(bytes(content)).read(0, 200), expected(VALUES, 32768.0))
-    with pytest.raises(TruncatedRecording, match="not a multiple of 4"):
-        opened(bytes(content) + b"\0")
+    cut = opened(b"RF64" + struct.pack("<I", 2**32 - 1) + body[:-4])
+    assert (cut.num_samples, cut.missing_samples) == (99, 1)
 
 
 def test_only_the_bytes_of_the_samples_are_read() -> None:
@@ -102,24 +92,6 @@ def test_only_the_bytes_of_the_samples_are_read() -> None:
 
 
 class TestLies:
-    def test_a_shorter_file_is_truncated(self) -> None:
-        with pytest.raises(TruncatedRecording, match="RIFF header announces"):
-            opened(wav(VALUES.tobytes())[:-40])
-
-    def test_a_longer_file_is_malformed(self) -> None:
-        with pytest.raises(MalformedRecording, match="more than"):
-            opened(wav(VALUES.tobytes()) + bytes(40))
-
-    def test_a_data_chunk_larger_than_the_file_is_truncated(self) -> None:
-        content = bytearray(wav(VALUES.tobytes()))
-        struct.pack_into("<I", content, 40, 404)
-        with pytest.raises(TruncatedRecording, match="400 bytes of samples; its data chunk claims 404"):
-            opened(bytes(content))
-
-    def test_samples_that_are_no_whole_frames_are_malformed(self) -> None:
-        with pytest.raises(MalformedRecording, match="holds 398 bytes of samples, not a multiple of 4"):
-            opened(wav(VALUES.tobytes()[:-2]))
-
     @pytest.mark.parametrize("channels", [0, 1, 4])
     def test_other_than_two_channels_are_no_iq(self, channels: int) -> None:
         with pytest.raises(MalformedRecording, match=f"has {channels} channels; IQ has two"):
