@@ -123,17 +123,19 @@ def extract(
         documents = []
         for file in files:
             try:
-                documents.append(
-                    _extract_file(
-                        file,
-                        settings,
-                        sample_rate_hz=sample_rate_hz,
-                        center_frequency_hz=center_frequency_hz,
-                        format_name=format,
-                        chunk_ms=chunk_ms or settings.chunk_ms,
-                        num_chunks=num_chunks,
-                    )
+                document, remarks = _extract_file(
+                    file,
+                    settings,
+                    sample_rate_hz=sample_rate_hz,
+                    center_frequency_hz=center_frequency_hz,
+                    format_name=format,
+                    chunk_ms=chunk_ms or settings.chunk_ms,
+                    num_chunks=num_chunks,
                 )
+                documents.append(document)
+                if not as_json:
+                    for remark in remarks:
+                        warn(f"warning: {file}: {remark}")
             except SettingError:
                 raise
             except HeimdallError as error:
@@ -168,7 +170,8 @@ def _extract_file(
     format_name: str | None,
     chunk_ms: float,
     num_chunks: int | None,
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The document of a file, and what was assumed or passed over when it was read."""
     opened = open_iq(
         file,
         format=format_name,
@@ -191,7 +194,7 @@ def _extract_file(
             false_alarm_probability=settings.false_alarm_probability,
         )
         available = max(1, min(stretch.num_samples, recording.num_samples) // max(1, stretch.chunk_length))
-        return {
+        document = {
             "file": file,
             "format": recording.format,
             "sample_rate_hz": stretch.sample_rate_hz,
@@ -202,6 +205,7 @@ def _extract_file(
             "features": figures.features,
             "notes": {**figures.notes, "remarks": [*stretch.remarks, *figures.notes["remarks"]]},
         }
+        return document, stretch.remarks
 
 
 def _print_extracted(document: dict[str, Any]) -> None:
@@ -212,8 +216,6 @@ def _print_extracted(document: dict[str, Any]) -> None:
         f"{document['num_samples']} samples, {document['num_chunks']} chunks",
         markup=False,
     )
-    for remark in document["notes"]["remarks"]:
-        out.print(f"  {remark}", markup=False)
     for name, aggregate in document["features"].items():
         values = "  ".join(f"{k} {'-' if v is None else format(v, '.6g')}" for k, v in aggregate.items())
         out.print(f"  {name:28} {values}", markup=False)

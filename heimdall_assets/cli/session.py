@@ -134,10 +134,6 @@ def _print_session(document: dict[str, Any]) -> None:
         error = _error_of(receiver["error"])["message"] if "error" in receiver else ""
         table.add_row(str(receiver["rx_id"]), *means, str(error))
     out.print(table)
-    for receiver in document["receivers"]:
-        notes = receiver.get("notes")
-        for remark in notes.get("remarks") or [] if isinstance(notes, dict) else []:
-            out.print(f"remark  {receiver['rx_id']}: {remark}", markup=False)
     for attempt in document["attempts"]:
         outcome = attempt["outcome"] or "under way"
         out.print(
@@ -145,6 +141,19 @@ def _print_session(document: dict[str, Any]) -> None:
             f"run {attempt['run_id']}" + (f", {attempt['reason']}: {attempt['message']}" if attempt["reason"] else ""),
             markup=False,
         )
+    for remark, names in _remarks(document["receivers"]).items():
+        out.print(f"remark  {', '.join(names)}: {remark}", markup=False)
+
+
+def _remarks(receivers: list[dict[str, Any]]) -> dict[str, list[str]]:
+    """The remarks on receivers, each once, with the receivers that it is about."""
+    found: dict[str, list[str]] = {}
+    for receiver in receivers:
+        notes = receiver.get("notes")
+        remarks = notes.get("remarks") if isinstance(notes, dict) else None
+        for remark in remarks if isinstance(remarks, list) else ():
+            found.setdefault(str(remark), []).append(str(receiver["rx_id"]))
+    return found
 
 
 def _figure(value: float | None) -> str:

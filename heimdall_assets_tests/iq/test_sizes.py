@@ -113,7 +113,11 @@ def test_a_header_without_a_sample_is_an_empty_recording(stated: int) -> None:
         opened(made(stated, stated, b""))
 
 
-@given(name=st.binary(min_size=4, max_size=4), size=st.integers(0, 2**32 - 1), at=st.integers(0, 1000))
+@given(
+    name=st.binary(min_size=4, max_size=4).filter(lambda name: name != b"data"),
+    size=st.integers(0, 2**32 - 1),
+    at=st.integers(0, 1000),
+)
 @settings(deadline=None, max_examples=200)
 def test_no_trailing_header_breaks_reading_or_costs_much(name: bytes, size: int, at: int) -> None:
     body = SAMPLES + name + struct.pack("<I", size) + b"junk\0\0\0\0" * at
