@@ -43,15 +43,12 @@ def parse(raw: bytes) -> Auxi:
     return Auxi(float(center_hz) or None, _system_time(raw))
 
 
-def unwrapped(stated_hz: float | None, *elsewhere_hz: float | None) -> float | None:
+def unwrapped(stated_hz: float | None, elsewhere_hz: float | None) -> float | None:
     """The centre frequency beyond 32 bits, where a name or a hint differs from the chunk by a multiple of 2^32 Hz."""
-    if stated_hz is None:
-        return None
-    for other_hz in elsewhere_hz:
-        wraps = 0 if other_hz is None else round((other_hz - stated_hz) / WRAP_HZ)
-        if other_hz is not None and wraps > 0 and abs(other_hz - stated_hz - wraps * WRAP_HZ) <= ROUNDED_HZ:
-            return stated_hz + wraps * WRAP_HZ
-    return stated_hz
+    if stated_hz is None or elsewhere_hz is None:
+        return stated_hz
+    wraps_hz = max(0, round((elsewhere_hz - stated_hz) / WRAP_HZ)) * WRAP_HZ
+    return stated_hz + wraps_hz if abs(elsewhere_hz - stated_hz - wraps_hz) <= ROUNDED_HZ else stated_hz
 
 
 def _epoch(seconds: int) -> datetime | None:

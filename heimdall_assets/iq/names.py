@@ -46,11 +46,11 @@ class Form:
         One of them.
     pattern : re.Pattern
         Searched in the name. Its groups: ``frequency`` and ``rate`` with ``..._unit``; ``year`` to ``second``,
-        ``fraction``, and ``utc`` where a zone is stated.
+        ``fraction``, and ``utc`` where a zone is stated; formats, where the name tells the type of the samples.
     is_utc : bool
         The program writes UTC without stating it.
     format : str or None
-        The type of the samples, whatever the suffix.
+        The type of the samples, whatever else the name says.
     """
 
     program: str
@@ -130,7 +130,8 @@ FORMS = (
         "SatDump (prepareBasebandFileName: gmtime)",
         "2023-08-17_11-41-14-373_1000000SPS_100000000Hz.f32",
         r"^(?P<year>\d{4})-(?P<month>\d\d)-(?P<day>\d\d)_(?P<hour>\d\d)-(?P<minute>\d\d)-(?P<second>\d\d)"
-        r"(?:-(?P<fraction>\d{3})|-\d{1,11}\.\d{1,9})?_\d+SPS_\d+Hz",
+        r"(?:-(?P<fraction>\d{3})|-\d{1,11}\.\d{1,9})?_\d+SPS_\d+Hz"
+        r"(?:\.(?:(?P<cs8>s8)|(?P<cs16>s16)|(?P<cf32>f32))$)?",
         is_utc=True,
     ),
     _form(
@@ -200,7 +201,7 @@ def parse(name: str) -> Named:
         center_frequency_hz=_first(matches, "frequency", "mega"),
         start_time=start,
         zoneless_time=None if zoneless is None else zoneless.replace(tzinfo=None).isoformat(" "),
-        format=next((form.format for form, found in matches if found and form.format), None) or _type_word(name),
+        format=_format(matches) or _type_word(name),
     )
 
 
@@ -237,6 +238,15 @@ def _time(found: re.Match[str]) -> datetime | None:
     fraction = f".{part['fraction']}" if part.get("fraction") else ""
     time = utc_of(f"{part['year']}-{month}-{part['day']}T{part['hour']}:{part['minute']}:{part['second']}{fraction}")
     return time.astimezone(UTC) if time is not None and time.year in YEARS else None
+
+
+def _format(matches: list[tuple[Form, list[re.Match[str]]]]) -> str | None:
+    for form, all_found in matches:
+        for found in all_found:
+            told = form.format or next((word for word in ("cs8", "cs16", "cf32") if _group(found, word)), None)
+            if told is not None:
+                return told
+    return None
 
 
 def _type_word(name: str) -> str | None:

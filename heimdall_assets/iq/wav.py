@@ -70,7 +70,8 @@ def read_header(source: ByteSource, hints: Hints) -> Header:
         read=partial(read_interleaved, source, encoding, data.offset),
         sample_rate_hz=float(wave.sample_rate_hz),
         center_frequency_hz=auxi.unwrapped(
-            facts.center_frequency_hz, names.parse(source.name).center_frequency_hz, hints.get("center_frequency_hz")
+            facts.center_frequency_hz,
+            names.parse(source.name).center_frequency_hz or hints.get("center_frequency_hz"),
         ),
         start_time=facts.start_time,
         missing_samples=extent.missing_bytes // encoding.sample_bytes,

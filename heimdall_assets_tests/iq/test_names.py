@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -24,6 +25,11 @@ def test_every_form_reads_its_example(form: object) -> None:
     example = form.example  # type: ignore[attr-defined]
     assert form.pattern.search(example)  # type: ignore[attr-defined]
     assert parse(example) != Named(), example
+
+
+def test_every_form_is_documented() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "recordings.md").read_text()
+    assert [form.example for form in FORMS if form.example not in text] == []
 
 
 @pytest.mark.parametrize(
@@ -168,7 +174,11 @@ def test_any_name_is_parsed(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "expected"),
     [("gqrx_20190101_120000_433920000_250000_fc.raw", "cf32"), ("name-f4.3e+08-s2.5e+05.iq", "cf32"),
-     ("sigdigger_250000_433920000_float32_iq.raw", "cf32"), ("capture_cs16_250ksps.bin", "cs16"),
+     ("sigdigger_250000_433920000_float32_iq.raw", "cf32"),
+     ("2023-08-05_08-02-00_16000000SPS_2274000000Hz.s8", "cs8"),
+     ("2023-08-05_18-02-45-534_16000000SPS_2284000000Hz.s16", "cs16"),
+     ("2023-08-05_18-02-45-1691258565.534000_16000000SPS_2284000000Hz.f32", "cf32"),
+     ("capture_cs16_250ksps.bin", "cs16"),
      ("rx.complex16u", "cu8"), ("rx.complex16s", "cs8"), ("rx.complex", "cf32"), ("rx.fc", "cf32"),
      ("gqrx_20190101_120000_433920000_250000_fc.cs16", "cs16")],
 )  # fmt: skip

@@ -64,6 +64,30 @@ def test_without_auxi_the_name_tells_and_a_hint_wins_over_it() -> None:
     assert opened(wav(VALUES.tobytes())).center_frequency_hz is None
 
 
+@pytest.mark.parametrize(
+    ("true_hz", "name", "hint_hz", "said_hz"),
+    [
+        (5_760_000_000, "HDSDR_20190101_120000Z_5760000kHz_RF.wav", None, 5_760_000_000),
+        (10_368_000_123, "HDSDR_20190101_120000Z_10368000kHz_RF.wav", None, 10_368_000_123),
+        (5_760_000_000, "rx.wav", 5.76e9, 5_760_000_000),
+        (5_760_000_000, "rx.wav", None, 5_760_000_000 - 2**32),
+        (145_500_000, "rx_7050kHz.wav", None, 145_500_000),
+        (145_500_000, "rx_145500000Hz.wav", 4_440_500_000, 145_500_000),
+    ],
+)
+def test_a_frequency_beyond_32_bits_is_completed_by_the_name_or_the_hint(
+    true_hz: int, name: str, hint_hz: float | None, said_hz: int
+) -> None:
+    content = riff((b"fmt ", fmt()), (b"auxi", auxi(true_hz % 2**32)), (b"data", VALUES.tobytes()))
+    hints = {} if hint_hz is None else {"center_frequency_hz": hint_hz}
+    assert opened(content, name, **hints).center_frequency_hz == said_hz
+
+
+def test_the_sample_rate_in_a_name_is_no_frequency() -> None:
+    assert opened(wav(VALUES.tobytes(), rate_hz=48_000), "rx_48kHz.wav").center_frequency_hz is None
+    assert opened(wav(VALUES.tobytes(), rate_hz=48_000), "rx_50kHz.wav").center_frequency_hz == 50_000.0
+
+
 def test_other_chunks_are_skipped() -> None:
     content = riff((b"JUNK", bytes(28)), (b"fmt ", fmt()), (b"fact", bytes(4)), (b"data", VALUES.tobytes()),
                    (b"LIST", b"INFOISFT\4\0\0\0abc\0"))  # fmt: skip
