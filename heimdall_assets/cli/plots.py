@@ -10,7 +10,7 @@ import typer
 from heimdall_assets.cli.console import DebugOption, JsonOption, out, print_json, reporting
 from heimdall_assets.cli.recordings import FormatOption, number_of_chunks
 from heimdall_assets.errors import SettingError
-from heimdall_assets.iq import open_iq
+from heimdall_assets.iq import assumed_rate, open_iq, sentence
 from heimdall_assets.settings import load_settings
 
 SUFFIXES = (".png", ".svg", ".pdf")
@@ -66,6 +66,9 @@ def plot(
                 start_chunk=start_chunk,
                 false_alarm_probability=settings.false_alarm_probability,
             )
+            remarks = [sentence(remark) for remark in recording.remarks]
+            if recording.sample_rate_hz is None:
+                remarks.append(sentence(assumed_rate(view.sample_rate_hz)))
         save(recording_figure(view, dark=dark), output)
         figures = view.spectrum.figures
         if as_json:
@@ -80,7 +83,7 @@ def plot(
                     "start_time": view.start_time,
                     "analysed_s": [first_s, last_s],
                     "features": figures.features,
-                    "notes": figures.notes,
+                    "notes": {**figures.notes, "remarks": [*remarks, *figures.notes["remarks"]]},
                 }
             )
         else:

@@ -251,6 +251,18 @@ def test_only_the_first_capture_of_a_sigmf_recording_that_is_tuned_elsewhere_is_
             assert document["features"]["frequency_offset_hz"]["mean"] == pytest.approx(1234.5, abs=0.05)
 
 
+@pytest.mark.parametrize("stated", [36 + 6_000_000_000 % 2**32, 2**32 - 1, 0x7FFFF000])
+def test_a_wav_beyond_4_gib_is_measured(tmp_path: Path, stated: int) -> None:
+    values = np.round(tone().view("<f4") * 32767).astype("<i2").tobytes()
+    with (tmp_path / "SDRSharp_20190101_120000Z_433920000Hz_IQ.wav").open("wb") as file:
+        file.write(b"RIFF" + struct.pack("<I", stated) + b"WAVEfmt " + struct.pack("<I", 16) + fmt(rate_hz=RATE_HZ))
+        file.write(b"data" + struct.pack("<I", max(0, stated - 36)) + values)
+        file.truncate(44 + 6_000_000_000)
+    document = extracted(heimdall("extract", "--json", tmp_path / "SDRSharp_20190101_120000Z_433920000Hz_IQ.wav"))
+    assert (document["num_samples"], document["num_chunks"]) == (1_500_000_000, 5)
+    assert document["features"]["frequency_offset_hz"]["mean"] == pytest.approx(1234.5, abs=0.05)
+
+
 def test_1024_samples_are_enough(tmp_path: Path) -> None:
     (tmp_path / "x.cu8").write_bytes(components(1024, "u1").tobytes())
     assert extracted(heimdall("extract", tmp_path / "x.cu8", "--json"))["num_chunks"] == 1
