@@ -23,6 +23,7 @@ NUMBER = r"\d{1,13}(?:\.\d{1,9})?"
 BEFORE = r"(?:^|(?<=[_ .])|(?<=[0-9A-Za-z])-)"
 """A number with a unit begins a word. A hyphen separates words; a hyphen after another separator is a minus sign."""
 AFTER = r"(?=[_. \-)]|$)"
+SCIENTIFIC = r"(?:\d(?:\.\d{1,9})?e[+-]?\d{1,2}|\d{4,13})"
 HZ = rf"(?P<frequency>{NUMBER}) ?(?P<frequency_unit>[kMG]?)Hz"
 SPS = rf"(?P<rate>{NUMBER}) ?(?P<rate_unit>[kMG]?)sps"
 DATE = r"(?<!\d)(?P<year>\d{4})(?P<month>\d\d)(?P<day>\d\d)"
@@ -30,6 +31,8 @@ TIME = r"(?P<hour>\d\d)(?P<minute>\d\d)(?P<second>\d\d)"
 FRACTION = r"(?:[.,](?P<fraction>\d{1,9}))?"
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 POWERS = {"": 0, "k": 3, "m": 6, "g": 9}
+MIN_HZ = 8.3e3
+"""Radio begins here (ITU Radio Regulations, article 5): less is a tone, an offset or a pulse rate."""
 MAX_HZ = 1e12
 YEARS = range(1970, 2200)
 
@@ -75,14 +78,13 @@ FORMS = (
     _form(
         "gqrx, IQ of other types, and audio (UTC)",
         "gqrx_20190101_120000_433920000_250000_16.raw",
-        rf"gqrx_{DATE}_{TIME}_(?P<frequency>\d{{1,13}})(?:_(?P<rate>\d{{1,11}}))?{AFTER}",
+        rf"gqrx_{DATE}_{TIME}_(?P<frequency>\d{{1,13}})(?:_(?P<rate>\d{{4,11}}))?{AFTER}",
         is_utc=True,
     ),
     _form(
         "osmocom_fft of gr-osmosdr (option --record; read by inspectrum, pull request 80, and gr-iridium, 200)",
         "name-f4.339200e+08-s2.500000e+05-t20190101120000.cfile",
-        r"(?:^|[_-])f(?P<frequency>\d{1,13}(?:\.\d{1,9})?(?:e[+-]?\d{1,2})?)"
-        rf"-s(?P<rate>\d{{1,13}}(?:\.\d{{1,9}})?(?:e[+-]?\d{{1,2}})?)(?:-t{DATE}{TIME})?{AFTER}",
+        rf"(?:^|[_-])f(?P<frequency>{SCIENTIFIC})-s(?P<rate>{SCIENTIFIC})(?:-t{DATE}{TIME})?{AFTER}",
         sample_format="cf32",
     ),
     _form(
@@ -100,7 +102,7 @@ FORMS = (
     _form(
         "KiwiSDR: kiwirecorder.py of github.com/jks-prv/kiwiclient",
         "20171127T104156Z_77500_DF0KL_iq.wav",
-        r"^\d{8}T\d{6}Z_(?P<frequency>\d{1,11})_",
+        r"^\d{8}T\d{6}Z_(?P<frequency>[1-9]\d{3,10})_",
     ),
     _form(
         "rtl_433 (docs/OPERATION.md, File names; src/fileformat.c): M or Hz beside k or sps",
@@ -197,8 +199,8 @@ def parse(name: str) -> Named:
     start = next((time for time, is_utc in times if is_utc), None)
     zoneless = next((time for time, _ in times), None) if start is None else None
     return Named(
-        sample_rate_hz=_first(matches, "rate", "kilo"),
-        center_frequency_hz=_first(matches, "frequency", "mega"),
+        sample_rate_hz=_first(matches, "rate", "kilo", 1.0),
+        center_frequency_hz=_first(matches, "frequency", "mega", MIN_HZ),
         start_time=start,
         zoneless_time=None if zoneless is None else zoneless.replace(tzinfo=None).isoformat(" "),
         format=_format(matches) or _type_word(name),
@@ -209,13 +211,15 @@ def _group(found: re.Match[str], name: str) -> str | None:
     return found.groupdict().get(name) or None
 
 
-def _first(matches: list[tuple[Form, list[re.Match[str]]]], quantity: str, short_unit: str) -> float | None:
+def _first(
+    matches: list[tuple[Form, list[re.Match[str]]]], quantity: str, short_unit: str, least_hz: float
+) -> float | None:
     """A rate or frequency in Hz by the first form that states it; None where that one states several."""
     for _, all_found in matches:
         values = {value for found in all_found for value in _values(found, quantity, short_unit)}
         if values:
             value = values.pop()
-            return value if not values and 0 < value <= MAX_HZ else None
+            return value if not values and least_hz <= value <= MAX_HZ else None
     return None
 
 

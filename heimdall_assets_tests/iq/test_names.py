@@ -46,6 +46,7 @@ def test_every_form_is_documented() -> None:
         ("gqrx_20190101_120000_433920000_250000_fc.raw", 250e3, 433.92e6),
         ("gqrx_20200101_120000_145500000_2400000_fc.wav", 2.4e6, 145.5e6),
         ("gqrx_20181222_203941_137100000.wav", None, 137.1e6),
+        ("gqrx_20181222_203941_137100000_2.wav", None, 137.1e6),
         ("name-f4.339200e+08-s2.500000e+05-t20190101120000.cfile", 250e3, 433.92e6),
         ("iridium-f1.626000e+09-s2.000000e+06.cfile", 2e6, 1.626e9),
         ("RTL-SDR-20250510_080358-433_92MHz-1MSps-1MHz.complex16s", 1e6, 433.92e6),
@@ -79,7 +80,9 @@ def test_rate_and_centre_frequency_are_read_from_the_name(name: str, rate_hz: fl
      "20171127T104156Z_0_X_iq.wav", "x_000000_y.wav", "rx_77500.wav", "chain12345Hzlike.wav", "a_77500_b.wav",
      "recording_2019_77500.cf32", "rec_1546344000_x.cf32", "20190101.cf32", "kiwi_hfdl_12k.wav", "take_5M.cf32",
      "gps_l1_4MHz_1575420kHz.cf32", "tone_-5kHz.cf32", "a_1e99Hz.wav", "rx_250k.cu8", "10M_samples.cf32",
-     "name-f1e99-s1e99.cfile", "sn_00012345_x.cs16", "192.168.1.20_8073.wav"],
+     "name-f1e99-s1e99.cfile", "sn_00012345_x.cs16", "192.168.1.20_8073.wav",
+     "model-f1-s2.cf32", "20171127T104156Z_0001_rx.cf32", "tone_1000Hz.cf32", "prf_5kHz.cf32",
+     "gqrx_20190101_120000_1_2.wav"],
 )  # fmt: skip
 def test_numbers_that_may_be_something_else_state_nothing(name: str) -> None:
     assert (parse(name).sample_rate_hz, parse(name).center_frequency_hz) == (None, None)
