@@ -14,10 +14,12 @@ import numpy as np
 import pytest
 import sigmf  # type: ignore[import-untyped]
 
-from heimdall_assets.db.engine import open_engine
+from heimdall_assets.db.engine import open_engine, transaction
+from heimdall_assets.db.sessions import load_session
 from heimdall_assets.db.urls import heimdall_url
 from heimdall_assets.errors import DatabaseUnavailable, SettingError
 from heimdall_assets.extraction import extract_session
+from heimdall_assets.extraction.recordings import remarks_on
 from heimdall_assets.ingest import Ingested, ingest
 from heimdall_assets.iq import open_location
 from heimdall_assets_tests.iq.builders import components, kiwi, sigmf_meta, tar, wav
@@ -268,8 +270,12 @@ def test_start_frequency_and_rate_come_from_the_name_and_what_is_assumed_is_said
     assert ("sample rate" in warnings) == (rate_hz is None)
     assert ("2019-01-01 12:00:00 without a zone" in warnings) == ("12-00-00" in name)
     assert result.session_id is not None
+    with transaction(engine) as connection:
+        session = load_session(connection, result.session_id, source_tolerance_hz=0.0)
+    before = remarks_on(session.measurements[0], settings)
     assert extract_session(engine, result.session_id, settings).has_features
     ((notes,),) = factory.rows("SELECT receiver_features[1]->'notes' FROM heimdall.measurement_features")
+    assert tuple(notes["remarks"][: len(before)]) == before
     remarks = " ".join(notes["remarks"])
     assert ("The start time of the session is assumed" in remarks) == (start is None)
     assert ("sample rate of 200000 Hz is assumed" in remarks) == (rate_hz is None)

@@ -11,7 +11,7 @@ from datetime import timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple, Self
 
-from heimdall_assets.errors import BadParameter
+from heimdall_assets.errors import BadParameter, RecordingError
 from heimdall_assets.extraction.places import Places
 from heimdall_assets.iq import is_in_store, open_location, stretch_of
 from heimdall_assets.records import InputIdentity
@@ -19,12 +19,12 @@ from heimdall_assets.records import InputIdentity
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from concurrent.futures import Future
-    from datetime import datetime
     from uuid import UUID
 
     import numpy as np
     from numpy.typing import NDArray
 
+    from heimdall_assets.iq import IQFile, Stretch
     from heimdall_assets.records import Measurement
     from heimdall_assets.settings import Settings
 
@@ -124,22 +124,8 @@ class Recordings:
 def read_recording(measurement: Measurement, settings: Settings, noted: Noted | None = None) -> Recording:
     """Read the chunks of one measurement; as :meth:`Recordings.read`."""
     location = measurement.iq_data_location or ""
-    opened = open_location(
-        location,
-        settings,
-        noted,
-        ahead_bytes=_expected_bytes(measurement, settings) or None,
-        format=measurement.iq_data_format,
-        sample_rate_hz=measurement.iq_sample_rate_hz,
-        center_frequency_hz=measurement.frequency_hz,
-    )
-    with opened as recording:
-        stretch = stretch_of(
-            recording,
-            default_sample_rate_hz=settings.default_sample_rate_hz,
-            chunk_ms=settings.chunk_ms,
-            num_chunks=settings.num_chunks,
-        )
+    with _opened(measurement, settings, noted) as recording:
+        stretch = _stretch(recording, settings)
         sample_rate_hz, chunk_length = stretch.sample_rate_hz, stretch.chunk_length
         if chunk_length * settings.num_chunks > MAX_SAMPLES:
             raise BadParameter(
@@ -160,9 +146,7 @@ def read_recording(measurement: Measurement, settings: Settings, noted: Noted | 
             num_chunks=max(1, min(settings.num_chunks, len(samples) // max(1, chunk_length))),
             chunk_duration_ms=settings.chunk_ms,
         )
-        remarks = stretch.remarks
-        if recording.start_time is None and _is_near(measurement.timestamp, recording.modified_at):
-            remarks += ("The start time of the session is assumed: it is the time of this file's last change.",)
+        remarks = (*stretch.remarks, *_start_remark(measurement, recording))
     return Recording(samples, identity, sample_rate_hz, remarks)
 
 
@@ -172,9 +156,49 @@ def _readers(pid: int, most: int) -> ThreadPoolExecutor:  # noqa: ARG001  # thre
     return ThreadPoolExecutor(most, "reader")
 
 
-def _is_near(timestamp: datetime, modified_at: datetime | None) -> bool:
-    """Whether a measurement's time is that of its file: databases keep microseconds, file systems nanoseconds."""
-    return modified_at is not None and abs(timestamp - modified_at) < timedelta(milliseconds=1)
+def remarks_on(measurement: Measurement, settings: Settings) -> tuple[str, ...]:
+    """What will be assumed of a recording that is not computed yet.
+
+    Only its header is read, and only from this machine: empty for one in a store, or one that cannot be read.
+    """
+    if is_in_store(measurement.iq_data_location or "", settings):
+        return ()
+    try:
+        with _opened(measurement, settings) as recording:
+            return (*_stretch(recording, settings).remarks, *_start_remark(measurement, recording))
+    except RecordingError:
+        return ()
+
+
+def _opened(measurement: Measurement, settings: Settings, noted: Noted | None = None) -> IQFile:
+    return open_location(
+        measurement.iq_data_location or "",
+        settings,
+        noted,
+        ahead_bytes=_expected_bytes(measurement, settings) or None,
+        format=measurement.iq_data_format,
+        sample_rate_hz=measurement.iq_sample_rate_hz,
+        center_frequency_hz=measurement.frequency_hz,
+    )
+
+
+def _stretch(recording: IQFile, settings: Settings) -> Stretch:
+    return stretch_of(
+        recording,
+        default_sample_rate_hz=settings.default_sample_rate_hz,
+        chunk_ms=settings.chunk_ms,
+        num_chunks=settings.num_chunks,
+    )
+
+
+def _start_remark(measurement: Measurement, recording: IQFile) -> tuple[str, ...]:
+    """A remark where the measurement's time is that of its file; databases keep microseconds, file systems more."""
+    changed = recording.modified_at
+    if recording.start_time is not None or changed is None:
+        return ()
+    if abs(measurement.timestamp - changed) >= timedelta(milliseconds=1):
+        return ()
+    return ("The start time of the session is assumed: it is the time of this file's last change.",)
 
 
 def _expected_bytes(measurement: Measurement, settings: Settings) -> int:

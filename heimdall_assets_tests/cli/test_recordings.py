@@ -397,6 +397,26 @@ def test_ingest_says_new_and_then_known_already(folder: Path, environment: Path,
     assert heimdall("ingest", folder).stdout == f"{session_id}  known already, 2 receivers  {folder}\n"
 
 
+def test_show_says_what_is_assumed_before_anything_is_computed(
+    environment: Path, factory: SessionFactory, tmp_path: Path
+) -> None:
+    (tmp_path / "x.cf32").write_bytes(tone().tobytes())
+    result = heimdall("ingest", "--json", tmp_path / "x.cf32")
+    (registered,) = json.loads(result.stdout)
+    assert result.exit_code == 0
+    assert any("sample rate" in warning and "assumed" in warning for warning in registered["warnings"])
+    assert any("start time" in warning and "assumed" in warning for warning in registered["warnings"])
+    (receiver,) = json.loads(heimdall("show", "--json", registered["session_id"]).stdout)["receivers"]
+    said = [
+        "The centre frequency is unknown: neither header nor name states it.",
+        "The sample rate of 200000 Hz is assumed: neither header, measurement nor name states one.",
+        "The start time of the session is assumed: it is the time of this file's last change.",
+    ]
+    assert receiver["notes"]["remarks"] == said
+    shown = heimdall("show", registered["session_id"]).stdout.splitlines()
+    assert [f"remark  file:x: {remark}" for remark in said] == shown[-3:]
+
+
 def test_ingest_prints_one_json_document_and_exit_1_if_a_path_was_refused(
     folder: Path, environment: Path, factory: SessionFactory, tmp_path: Path
 ) -> None:
