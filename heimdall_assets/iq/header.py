@@ -19,8 +19,8 @@ class Hints(TypedDict, total=False):
     """What is known of a recording from elsewhere: options of a command, or its measurement.
 
     Sample rate and centre frequency are the header's, else the hint's, else those that the file's name states. The
-    start time is the header's, else the name's. The format is told by content, else by the hint, the suffix, or the
-    form of the name. What none of them says stays None, and whoever assumes a value then says so.
+    start time is the header's, else the name's. The format comes from content, else from the hint, the suffix, or the
+    form of the name. What none of them says stays None, and a caller that assumes a value says so.
 
     Attributes
     ----------

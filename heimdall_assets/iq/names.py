@@ -12,6 +12,7 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from heimdall_assets.iq.instants import utc_of
@@ -184,6 +185,7 @@ class Named:
     format: str | None = None
 
 
+@lru_cache(maxsize=256)
 def parse(name: str) -> Named:
     """What a file's name, without its folder, states.
 
@@ -247,9 +249,9 @@ def _time(found: re.Match[str]) -> datetime | None:
 def _format(matches: list[tuple[Form, list[re.Match[str]]]]) -> str | None:
     for form, all_found in matches:
         for found in all_found:
-            told = form.format or next((word for word in ("cs8", "cs16", "cf32") if _group(found, word)), None)
-            if told is not None:
-                return told
+            word = form.format or next((name for name in ("cs8", "cs16", "cf32") if _group(found, name)), None)
+            if word is not None:
+                return word
     return None
 
 
