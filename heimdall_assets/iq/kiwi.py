@@ -56,13 +56,16 @@ def read_header(source: ByteSource, hints: Hints) -> Header:  # noqa: ARG001
         sample_rate_hz, start_time = 1 / clock.sample_s, gnss.utc(clock.begin_ns, named or source.modified_at)
         if named is None and start_time is not None:
             remarks += ("the GPS week of the start time is assumed: it is that of the file's last change",)
+    missing_samples = _missing_samples(source)
+    if missing_samples:
+        remarks += (f"the file was cut: {missing_samples} samples that its header announces are missing",)
     return Header(
         format="kiwi",
         num_samples=found.num_samples,
         read=found.read,
         sample_rate_hz=sample_rate_hz,
         start_time=start_time,
-        missing_samples=_missing_samples(source),
+        missing_samples=missing_samples,
         remarks=remarks,
     )
 

@@ -120,6 +120,7 @@ def test_a_cut_file_says_how_much_is_missing_unless_it_grows() -> None:
     content, _ = kiwi(50)
     cut = opened(content[: -20 * STRIDE])
     assert cut.missing_samples == 20 * STRIDE // 4
+    assert any("the file was cut" in remark for remark in cut.remarks)
 
     class Growing(MemorySource):
         def has_grown(self) -> bool:
