@@ -61,6 +61,8 @@ class Blocks:
         Their heads.
     remarks : tuple of str
         What was left out.
+    are_equal : bool
+        All have one size.
     """
 
     read: Callable[[int, int], NDArray[np.complex64]]
@@ -68,6 +70,7 @@ class Blocks:
     positions: NDArray[np.int64]
     stamps: NDArray[np.void]
     remarks: tuple[str, ...]
+    are_equal: bool = True
 
 
 def find_blocks(source: ByteSource, first: int) -> Blocks:
@@ -229,6 +232,7 @@ def _walk(source: ByteSource, first: int) -> Blocks:
         positions[:-1][has_samples],
         stamps[has_samples],
         remarks,
+        are_equal=False,
     )
 
 

@@ -23,6 +23,7 @@ FRESH_SECONDS = 60
 NO_FIX = 254
 STEP_TOLERANCE = 0.05
 """Stamps are in step if their distance is that of their samples within 5 %; the nominal rate may be truncated."""
+MAX_DELAY_NS = 100e6
 WEEK = timedelta(weeks=1)
 WEEK_NS = 604_800 * 10**9
 GPS_EPOCH = datetime(1980, 1, 6, tzinfo=UTC)
@@ -81,6 +82,17 @@ def fit_clock(positions: NDArray[np.int64], stamps: NDArray[np.void], nominal_s:
     slope = float(np.dot(x - x.mean(), y - y.mean()) / np.dot(x - x.mean(), x - x.mean()))
     offset_s = float(y.mean() - slope * (x.mean() + position[first]))
     return Clock(begin_ns=float(time_ns[first]) + offset_s * 1e9, sample_s=slope)
+
+
+def undelayed(clock: Clock, first_stamp: np.void) -> float:
+    """GPS time of week in ns of the first sample of a resampled file: that of its own stamp, if it is in step.
+
+    A resampler hands out its first sample with its first block, and all later ones after its delay, milliseconds: a
+    clock that is fitted to them begins too late.
+    """
+    stamped_ns = float(first_stamp["second"]) * 1e9 + float(first_stamp["nanosecond"])
+    is_in_step = abs(stamped_ns - clock.begin_ns) <= MAX_DELAY_NS
+    return stamped_ns if first_stamp["age_s"] <= FRESH_SECONDS and is_in_step else clock.begin_ns
 
 
 def _refuse_other_rate(sample_s: NDArray[np.float64], nominal_s: float, name: str) -> None:

@@ -53,7 +53,8 @@ def read_header(source: ByteSource, hints: Hints) -> Header:  # noqa: ARG001
         remarks += (f"the sample rate of {wave.sample_rate_hz} Hz is nominal: no two time stamps are fresh",)
     else:
         named = names.parse(source.name).start_time
-        sample_rate_hz, start_time = 1 / clock.sample_s, gnss.utc(clock.begin_ns, named or source.modified_at)
+        begin_ns = clock.begin_ns if found.are_equal else gnss.undelayed(clock, found.stamps[0])
+        sample_rate_hz, start_time = 1 / clock.sample_s, gnss.utc(begin_ns, named or source.modified_at)
         if named is None and start_time is not None:
             remarks += ("the GPS week of the start time is assumed: it is that of the file's last change",)
     missing_samples = _missing_samples(source)

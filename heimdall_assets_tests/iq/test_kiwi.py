@@ -175,6 +175,23 @@ class TestUnequalBlocks:
         recording.read(200 * 511, 100)
         assert source.bytes_read < 2 * 2100
 
+    @pytest.mark.parametrize(("age", "late_ms"), [(1, 0), (255, 12)])
+    def test_the_delay_of_the_resampler_does_not_shift_the_start(self, age: int, late_ms: int) -> None:
+        # 144 samples of delay: the first block lacks them, and all later ones begin by as much earlier
+        sizes = [368] + [512] * 200
+        content, _ = unequal(sizes)
+        made = bytearray(content)
+        at = 36
+        for number, size in enumerate(sizes):
+            time_ns = 124_934 * 10**9 + round(number * 512 / 12000 * 1e9)
+            stamp = struct.pack("<BBII", age if number == 0 else 1, 0, time_ns // 10**9, time_ns % 10**9)
+            made[at + 8 : at + 18] = stamp
+            at += 26 + 4 * size
+        start = opened(bytes(made)).start_time
+        assert start is not None
+        expected_start = datetime(2017, 11, 27, 10, 41, 56, tzinfo=UTC) + timedelta(milliseconds=late_ms)
+        assert abs(start - expected_start) < timedelta(milliseconds=0.1)
+
     def test_an_incomplete_last_block_is_left_out(self) -> None:
         content, whole = unequal([368, 511, 512, 511])
         recording = opened(content[:-4])
