@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from heimdall_assets.db.engine import transaction
 from heimdall_assets.db.registration import NewMeasurement, NewSession, register_session
 from heimdall_assets.db.sessions import load_session
 from heimdall_assets.errors import HeimdallError, MalformedRecording, RecordingError, UnknownSession
-from heimdall_assets.ingest.files import bring, duration_s, probe
+from heimdall_assets.ingest.files import bring, duration_s, probe, started_at
 from heimdall_assets.ingest.places import place_of
 from heimdall_assets.ingest.roots import writable_root
 from heimdall_assets.ingest.stations import Description, describe, expanded
@@ -51,7 +50,7 @@ class Ingested:
     num_measurements : int
         Receivers.
     warnings : tuple of str
-        Files that are registered although they cannot be read as they are.
+        What is only assumed, what was passed over, and files that are registered although they cannot be read.
     error : HeimdallError or None
         Why it was refused.
     """
@@ -65,7 +64,12 @@ class Ingested:
 
 
 def ingest(
-    paths: Sequence[Path | str], engine: Engine, settings: Settings, *, stations_file: Path | str | None = None
+    paths: Sequence[Path | str],
+    engine: Engine,
+    settings: Settings,
+    *,
+    stations_file: Path | str | None = None,
+    format_name: str | None = None,
 ) -> Iterator[Ingested]:
     """Register recordings, one session each, and yield what became of them in order.
 
@@ -80,6 +84,8 @@ def ingest(
         Files outside its IQ root are copied into it.
     stations_file : Path or str, optional
         A ``stations.json`` that describes the given files; its ``file`` entries name them.
+    format_name : str, optional
+        The format of files whose content does not tell.
 
     Yields
     ------
@@ -103,26 +109,30 @@ def ingest(
         for place in places:
             try:
                 described = None if stations_file is None else place_of(stations_file, settings)
-                yield _ingest_one(place, describe(place, described), engine, settings, root)
+                yield _ingest_one(place, describe(place, described), engine, settings, root, format_name)
             except RecordingError as error:
                 yield Ingested(str(place), None, error=error)
 
 
-def _ingest_one(place: Place, description: Description, engine: Engine, settings: Settings, root: Root) -> Ingested:
+def _ingest_one(
+    place: Place,
+    description: Description,
+    engine: Engine,
+    settings: Settings,
+    root: Root,
+    format_name: str | None,
+) -> Ingested:
     path = str(place)
     if not description.receivers:
         raise MalformedRecording(f"{path} names no receivers")
-    probed = [probe(station, file, description.sample_rate_hz, settings) for station, file in description.receivers]
-    warnings = tuple(p.warning for p in probed if p.warning)
+    probed = [probe(station, file, description, settings, format_name) for station, file in description.receivers]
+    start, assumed = (description.started_at, ()) if description.started_at else started_at(probed)
+    warnings = (*(warning for p in probed for warning in p.warnings), *assumed)
     names = {p.station.name: "" if description.is_anonymous else p.station.name for p in probed}
     content = "\n".join(f"{names[p.station.name]}\0{p.digest}" for p in sorted(probed, key=lambda p: p.station.name))
     session_id = uuid.uuid5(NAMESPACE, content)
     if _is_known(engine, session_id):
         return Ingested(path, session_id, False, len(probed), warnings)
-    started_at = description.started_at or min(
-        (p.start_time for p in probed if p.start_time is not None),
-        default=probed[0].modified_at or datetime.now(UTC),
-    )
     durations = [duration_s(p, settings) for p in probed]
     known = [duration for duration in durations if duration is not None]
     frequency_hz = description.center_frequency_hz or next(
@@ -131,7 +141,7 @@ def _ingest_one(place: Place, description: Description, engine: Engine, settings
     session = NewSession(
         id=session_id,
         name=description.name,
-        started_at=started_at,
+        started_at=start,
         duration_seconds=max(known) if known else None,
         frequency_hz=None if frequency_hz is None else round(frequency_hz),
         known_source=description.known_source,
