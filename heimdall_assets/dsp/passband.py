@@ -198,10 +198,11 @@ def estimate_passband(
     ascending = np.sort(smooth)
     lowest = max(float(ascending[: max(2, int(LOWEST_SHARE * count))].mean()), RESOLUTION * power / grid.num_bins)
     is_rounding = rounding_power(lowest * grid.num_bins, samples) > 0
-    least_step = ROUNDING_OPEN_RATIO if is_rounding else 10 ** (SLOPE_DB / 10)
-    if ascending[-max(1, int(MIN_SHARE * count))] < least_step * lowest:
-        return None, Hidden.NOTHING
-    plateaus = _plateaus(smooth, (ROUNDING_OPEN_RATIO if is_rounding else OPEN_RATIO) * lowest)
+    first_ratio, least_height_db = (ROUNDING_OPEN_RATIO, 0.0) if is_rounding else (OPEN_RATIO, WIDE_STEP_DB)
+    plateaus: list[Plateau] = []
+    least_level = first_ratio * 10 ** (max(least_height_db - THRESHOLD_DB, 0) / 10) * lowest
+    if ascending[-max(1, int(MIN_SHARE * count))] > least_level:
+        plateaus = _plateaus(smooth, first_ratio * lowest)
     independent = bands.size * grid.bins_per_band
     for plateau in sorted(
         plateaus, key=lambda each: each.height_db < FILTER_STEP_DB
@@ -262,7 +263,7 @@ def _open_part(level: NDArray[np.float64], first: int, stop: int, grid: Grid) ->
 
 def _beside(level: NDArray[np.float64], quiet: float) -> float:
     """Return the level of the first few bands, or that of the quiet ones where signals cover these."""
-    return min(float(np.median(level[:EDGE_BANDS])), quiet)
+    return max(min(float(np.median(level[:EDGE_BANDS])), quiet), np.finfo(np.float64).tiny)
 
 
 def _between_slopes(

@@ -59,15 +59,13 @@ height and for how rarely chance makes one."""
 FLAT_PRICE = 5.0
 """What a flat response costs beyond others: no receiver's is."""
 
-GOOD_DEVIATIONS = 0.0
-"""A description is taken without a look at richer ones if it leaves as much unexplained as noise does, within so many
-standard deviations."""
-
 TREND_PRICES = (3.0, 8.0)
 """What parabola and eighth order have to explain of the bands without signals before descriptions are compared."""
 
+TREND_FAMILY = 3
 EASY_SHARE = 0.6
-"""Descriptions are always compared where less of the band passes for white noise."""
+"""A trend is looked for by the eighth order. Descriptions are always compared where less of the band passes for white
+noise."""
 
 RAISED_DEVIATIONS = 3.0
 """Cells that exceed a fit by so many standard deviations are left out of the next one: they may hold signals."""
@@ -81,6 +79,9 @@ MIN_FREE_SHARE = 0.15
 
 WIDE_PRICE = 15.0
 """What a response costs more where a wide signal is present: its sidelobes may pass for a droop."""
+
+MAX_EDGES = 4
+"""With up to so many steps a flat response may be all that a wide signal needs."""
 
 EDGE_CELLS = 3
 MIN_EDGE = 0.55
@@ -293,7 +294,7 @@ def _has_trend(logs: Matrix, free: NDArray[np.bool_], precision: float) -> bool:
     values = logs[free]
     if len(values) < EASY_SHARE * len(logs):
         return True  # so few cells show little of a trend
-    functions = _functions(3, len(logs))[free]
+    functions = _functions(TREND_FAMILY, len(logs))[free]
     flat = values - values.mean()
     for columns, price in zip((3, functions.shape[1]), TREND_PRICES, strict=True):
         chosen = functions[:, :columns]
@@ -308,20 +309,29 @@ def _cheapest(
 ) -> tuple[int, Matrix] | None:
     """Return the family and the factors of the cheapest description; None where the flat response is that."""
     count = len(logs)
-    least = partition(logs, precision, STEP_PRICE)[0] + FLAT_PRICE
+    flat, pieces = partition(logs, precision, STEP_PRICE)
+    price = 0.0
+    if stretches is not None:
+        steps = int(pieces[-1])
+        if steps <= MAX_EDGES and flat - steps * STEP_PRICE < 0.5 * count:
+            return None  # its edges leave no more of the spectrum unexplained than noise does
+        price = WIDE_PRICE
+    least = flat + FLAT_PRICE
     best: tuple[int, Matrix] | None = None
-    price = 0.0 if stretches is None else WIDE_PRICE
     for family in range(len(FAMILIES)):
-        functions = _functions(family, count)
-        for fit in (_fit_envelope(logs, precision, family), _fit_stretches(logs, precision, family, stretches)):
-            if fit is None:
-                continue
-            factors, evidence = fit
-            unexplained, _ = partition(logs - functions @ factors, precision, STEP_PRICE)
-            if unexplained + evidence + price < least:
-                least, best = unexplained + evidence + price, (family, factors)
-            if unexplained < 0.5 * count:
-                return best
+        fit = (
+            _fit_envelope(logs, precision, family)
+            if stretches is None
+            else _fit_stretches(logs, precision, family, stretches)
+        )
+        if fit is None:
+            continue
+        factors, evidence = fit
+        unexplained, _ = partition(logs - _functions(family, count) @ factors, precision, STEP_PRICE)
+        if unexplained + evidence + price < least:
+            least, best = unexplained + evidence + price, (family, factors)
+        if unexplained < 0.5 * count:
+            break
     return best
 
 
@@ -378,12 +388,8 @@ def _fit_envelope(logs: Matrix, precision: float, family: int) -> tuple[Matrix, 
     return factors, _evidence(factors, information, family)
 
 
-def _fit_stretches(
-    logs: Matrix, precision: float, family: int, stretches: NDArray[np.intp] | None
-) -> tuple[Matrix, float] | None:
+def _fit_stretches(logs: Matrix, precision: float, family: int, stretches: NDArray[np.intp]) -> tuple[Matrix, float]:
     """Fit a family and a level to each wide stretch: the top of a signal that fills the band droops like the noise."""
-    if stretches is None:
-        return None
     chosen = stretches >= 0
     columns = np.column_stack([_functions(family, len(logs)), logs])[chosen]
     numbers = stretches[chosen]
