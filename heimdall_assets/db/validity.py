@@ -18,6 +18,15 @@ if TYPE_CHECKING:
 RECEIVER_SETTINGS = "receiver_settings"
 """The stale_reason of features that were computed with other settings than those that hold."""
 
+STATION_PLACE = "station_place"
+"""The stale_reason of features that were computed with another place of a station than the one that holds."""
+
+CORRECTED = "corrected"
+"""The stale_reason of features of measurements whose rate, frequency, format or time was corrected since."""
+
+GROUND_TRUTH = "ground_truth"
+"""The stale_reason of features of a session that names another known source since."""
+
 
 def in_force(station: str, moment: str) -> str:
     """SQL for the row of receiver_settings that holds for a station at a moment, if there is one.
@@ -85,6 +94,22 @@ def differs_from_settings(moment: str) -> str:
                                     WHERE r ->> 'rx_id' = input.rx_id
                                       AND coalesce(r -> 'error' ->> 'reason', 'bad_parameter') = 'bad_parameter')
                   END)"""
+
+
+def differs_from_places() -> str:
+    """SQL for whether a row of our code was computed with another place of a station than the one that holds.
+
+    Returns
+    -------
+    str
+        A condition on ``mf``, the row. A place that is no number counts as none.
+    """
+    here = [f"CASE WHEN st.{name} BETWEEN -1e9 AND 1e9 THEN st.{name} END" for name in ("latitude", "longitude")]
+    return f"""
+        EXISTS (
+            SELECT 1 FROM unnest(mf.receiver_features) r
+            JOIN heimdall.websdr_stations st ON st.name = r ->> 'rx_id'
+            WHERE ({_number("r -> 'rx_lat'")}, {_number("r -> 'rx_lon'")}) IS DISTINCT FROM ({", ".join(here)}))"""
 
 
 def _number(value: str) -> str:

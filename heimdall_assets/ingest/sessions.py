@@ -1,7 +1,8 @@
 """Registering recordings as sessions.
 
 What a session is called by is its content: the same receivers with the same bytes are the same session, so
-repeating an ingest adds nothing, whatever the files are called and wherever they lie.
+repeating an ingest adds nothing, whatever the files are called and wherever they lie. What they are described as may
+change: then what an ingest wrote is corrected, and each difference is named.
 """
 
 from __future__ import annotations
@@ -11,14 +12,25 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from heimdall_assets.db.corrections import Correction, measurement_id, sharing_sessions
 from heimdall_assets.db.engine import transaction
 from heimdall_assets.db.registration import NewMeasurement, NewSession, register_session
 from heimdall_assets.db.sessions import load_session
-from heimdall_assets.errors import HeimdallError, MalformedRecording, RecordingError, UnknownSession
-from heimdall_assets.ingest.files import bring, duration_s, probe
+from heimdall_assets.errors import (
+    HeimdallError,
+    MalformedRecording,
+    RecordingError,
+    SessionBusy,
+    StationElsewhere,
+    UnknownSession,
+)
+from heimdall_assets.ingest.corrections import correct, move_stations, moves, source_warnings
+from heimdall_assets.ingest.document import shown
+from heimdall_assets.ingest.files import Probed, bring, duration_s, probe
 from heimdall_assets.ingest.places import place_of
 from heimdall_assets.ingest.roots import writable_root
-from heimdall_assets.ingest.stations import Description, describe, expanded
+from heimdall_assets.ingest.stations import MAX_RATE_HZ, Description, describe, expanded
+from heimdall_assets.iq import identify
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -28,12 +40,14 @@ if TYPE_CHECKING:
 
     from heimdall_assets.ingest.places import Place
     from heimdall_assets.ingest.roots import Root
+    from heimdall_assets.records import Session
     from heimdall_assets.settings import Settings
 
 NAMESPACE = uuid.UUID("6f0f5d2e-7f0b-5c55-9a5e-1d0f6f7a2c11")
 """Of the name-based UUIDs of ingested sessions."""
 
-MAX_RATE_HZ = 2.0**31 - 1
+SAME_RATE = 1e-3
+"""Of a sample rate: receivers' clocks differ by less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +66,10 @@ class Ingested:
         Receivers.
     warnings : tuple of str
         Files that are registered although they cannot be read as they are.
+    corrections : tuple of Correction
+        Values that were stored otherwise.
+    sessions_stale : int
+        Sessions whose features are stale by that.
     error : HeimdallError or None
         Why it was refused.
     """
@@ -61,11 +79,18 @@ class Ingested:
     is_new: bool = False
     num_measurements: int = 0
     warnings: tuple[str, ...] = ()
+    corrections: tuple[Correction, ...] = ()
+    sessions_stale: int = 0
     error: HeimdallError | None = None
 
 
 def ingest(
-    paths: Sequence[Path | str], engine: Engine, settings: Settings, *, stations_file: Path | str | None = None
+    paths: Sequence[Path | str],
+    engine: Engine,
+    settings: Settings,
+    *,
+    stations_file: Path | str | None = None,
+    correct_stations: bool = False,
 ) -> Iterator[Ingested]:
     """Register recordings, one session each, and yield what became of them in order.
 
@@ -80,6 +105,9 @@ def ingest(
         Files outside its IQ root are copied into it.
     stations_file : Path or str, optional
         A ``stations.json`` that describes the given files; its ``file`` entries name them.
+    correct_stations : bool
+        Stations that are there get the places that they are described at; without it a session that contradicts one
+        is refused.
 
     Yields
     ------
@@ -103,12 +131,16 @@ def ingest(
         for place in places:
             try:
                 described = None if stations_file is None else place_of(stations_file, settings)
-                yield _ingest_one(place, describe(place, described), engine, settings, root)
-            except RecordingError as error:
+                yield _ingest_one(
+                    place, describe(place, described), engine, settings, root, correct_stations=correct_stations
+                )
+            except (RecordingError, StationElsewhere, SessionBusy) as error:
                 yield Ingested(str(place), None, error=error)
 
 
-def _ingest_one(place: Place, description: Description, engine: Engine, settings: Settings, root: Root) -> Ingested:
+def _ingest_one(
+    place: Place, description: Description, engine: Engine, settings: Settings, root: Root, *, correct_stations: bool
+) -> Ingested:
     path = str(place)
     if not description.receivers:
         raise MalformedRecording(f"{path} names no receivers")
@@ -117,8 +149,8 @@ def _ingest_one(place: Place, description: Description, engine: Engine, settings
     names = {p.station.name: "" if description.is_anonymous else p.station.name for p in probed}
     content = "\n".join(f"{names[p.station.name]}\0{p.digest}" for p in sorted(probed, key=lambda p: p.station.name))
     session_id = uuid.uuid5(NAMESPACE, content)
-    if _is_known(engine, session_id):
-        return Ingested(path, session_id, False, len(probed), warnings)
+    moved = moves(engine, [p.station for p in probed], may_move=correct_stations)
+    stored = _stored(engine, session_id)
     started_at = description.started_at or min(
         (p.start_time for p in probed if p.start_time is not None),
         default=probed[0].modified_at or datetime.now(UTC),
@@ -137,9 +169,9 @@ def _ingest_one(place: Place, description: Description, engine: Engine, settings
         known_source=description.known_source,
         measurements=[
             NewMeasurement(
-                id=uuid.uuid5(session_id, p.station.name),
+                id=measurement_id(session_id, p.station.name),
                 station=p.station,
-                iq_data_location=bring(p, root),
+                iq_data_location=bring(p, root) if stored is None or _is_gone(p, stored, settings) else "",
                 iq_data_format=p.format,
                 # The column is an integer of 32 bits; a rate beyond it stays in the file's header alone.
                 sample_rate_hz=p.sample_rate_hz if (p.sample_rate_hz or 0) < MAX_RATE_HZ else None,
@@ -149,16 +181,55 @@ def _ingest_one(place: Place, description: Description, engine: Engine, settings
             for p, duration in zip(probed, durations, strict=True)
         ],
     )
-    with transaction(engine) as connection:
-        is_new = register_session(connection, session)
-    return Ingested(path, session_id, is_new, len(probed), warnings)
+    done = [move_stations(engine, moved)]
+    warnings += _ignored_rates(description, probed) + source_warnings(engine, description.known_source)
+    is_new = False
+    if stored is None:
+        with transaction(engine) as connection:
+            sharing = sharing_sessions(connection, session)
+            is_new = register_session(connection, session)
+        warnings += tuple(
+            f"session {key} holds the same recordings of {', '.join(map(shown, names))}: "
+            f"`heimdall ignore {key}` takes it out of the work list"
+            for key, names in sharing.items()
+        )
+    else:
+        is_timed = description.started_at is not None or any(p.start_time is not None for p in probed)
+        done.append(correct(engine, settings, session, is_named=description.is_named, is_timed=is_timed))
+    return Ingested(
+        path,
+        session_id,
+        is_new,
+        len(probed),
+        warnings + tuple(warning for each in done for warning in each.warnings),
+        corrections=tuple(correction for each in done for correction in each.corrections),
+        sessions_stale=sum(each.sessions_stale for each in done),
+    )
 
 
-def _is_known(engine: Engine, session_id: uuid.UUID) -> bool:
-    """Whether the session is registered; asked before files are copied, so that a repetition leaves none behind."""
+def _stored(engine: Engine, session_id: uuid.UUID) -> Session | None:
+    """The session as it is registered; asked for before files are copied, so that a repetition leaves none behind."""
     try:
         with transaction(engine) as connection:
-            load_session(connection, session_id, source_tolerance_hz=0.0)
+            return load_session(connection, session_id, source_tolerance_hz=0.0)
     except UnknownSession:
-        return False
-    return True
+        return None
+
+
+def _is_gone(probed: Probed, stored: Session, settings: Settings) -> bool:
+    """Whether a recording is not any more where its measurement points: then it is brought again."""
+    own = measurement_id(stored.id, probed.station.name)
+    locations = [m.iq_data_location for m in stored.measurements if m.id == own and m.iq_data_location]
+    return any(identify(location, settings) is None for location in locations)
+
+
+def _ignored_rates(description: Description, probed: Sequence[Probed]) -> tuple[str, ...]:
+    """Says where a recording states another sample rate than its description: the recording's is used."""
+    rate_hz = description.sample_rate_hz
+    if rate_hz is None:
+        return ()
+    others = [p for p in probed if p.sample_rate_hz and abs(p.sample_rate_hz / rate_hz - 1) > SAME_RATE]
+    return tuple(
+        f"{p.place.name}: it states {p.sample_rate_hz:.10g} Hz, which is used, not sample_rate_hz={rate_hz:.10g}"
+        for p in others
+    )
