@@ -116,6 +116,7 @@ def set_settings(connection: Connection, station: str, valid_from: datetime | No
         "passband_low_hz": low_hz,
         "passband_high_hz": high_hz,
         "remove_dc": settings.remove_dc,
+        "response": None if settings.response is None else [list(pair) for pair in settings.response],
     }
     statement = (
         insert(table)
