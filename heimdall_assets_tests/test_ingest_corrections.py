@@ -20,7 +20,17 @@ from heimdall_assets.extraction import extract_session
 from heimdall_assets.ingest import ingest
 from heimdall_assets.records import FEATURE_VERSION
 from heimdall_assets_tests.db.rows import drop_session_link
-from heimdall_assets_tests.test_ingest import STATIONS, counts, error_of, files, noise, only, write_folder, write_kiwi
+from heimdall_assets_tests.test_ingest import (
+    STATIONS,
+    counts,
+    error_of,
+    files,
+    noise,
+    only,
+    write_folder,
+    write_kiwi,
+    write_sigmf,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -413,6 +423,17 @@ def test_a_rate_that_the_recording_itself_states_wins_and_that_is_said(
     (warning,) = only(ingest([tmp_path], engine, settings)).warnings
     assert warning.startswith(f"{path.name}: it states 12001")
     assert warning.endswith(" Hz, which is used, not sample_rate_hz=48000")
+
+
+@pytest.mark.parametrize("time", ["0001-01-01T00:00:00Z", "1601-01-01T00:00:00Z", "9999-12-31T23:59:59Z"])
+def test_the_time_of_a_clock_that_was_never_set_is_not_used(
+    engine: Engine, factory: SessionFactory, settings: Settings, tmp_path: Path, time: str
+) -> None:
+    meta = write_sigmf(tmp_path)
+    meta.write_text(meta.read_text().replace("2024-03-02T10:20:30Z", time))
+    result = only(ingest([meta], engine, settings))
+    assert result.warnings[0] == f"one.sigmf-meta: its start, {time.replace('Z', '+00:00')}, is not used"
+    assert factory.scalar("SELECT session_start > '2020-01-01Z' FROM heimdall.recording_sessions")
 
 
 VALUES = st.fixed_dictionaries(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import uuid
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -35,10 +35,6 @@ if TYPE_CHECKING:
 
     from heimdall_assets.db.registration import NewSession
     from heimdall_assets.records import Measurement, Station
-
-
-NEAR = timedelta(days=1)
-"""The same recordings are looked for among measurements of this time before and after."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,12 +229,12 @@ def sharing_sessions(connection: Connection, session: NewSession) -> dict[UUID, 
         SELECT s.id, st.name FROM heimdall.measurements m
         JOIN heimdall.recording_sessions s ON s.session_start = m."timestamp" AND s.id <> :id
         JOIN heimdall.websdr_stations st ON st.id = m.websdr_station_id
-        WHERE m."timestamp" BETWEEN :since AND :until AND m.iq_data_location = ANY (:locations)
+        WHERE m."timestamp" >= CAST(:at AS timestamptz) - interval '1 day'
+          AND m."timestamp" <= CAST(:at AS timestamptz) + interval '1 day' AND m.iq_data_location = ANY (:locations)
         ORDER BY s.id, st.name"""
     parameters = {
         "id": session.id,
-        "since": session.started_at - NEAR,
-        "until": session.started_at + NEAR,
+        "at": session.started_at,
         "locations": [measurement.iq_data_location for measurement in session.measurements],
     }
     found: dict[UUID, list[str]] = {}

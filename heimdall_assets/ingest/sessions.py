@@ -8,7 +8,7 @@ change: then what an ingest wrote is corrected, and each difference is named.
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -25,7 +25,7 @@ from heimdall_assets.errors import (
     UnknownSession,
 )
 from heimdall_assets.ingest.corrections import correct, move_stations, moves, source_warnings
-from heimdall_assets.ingest.document import shown
+from heimdall_assets.ingest.document import EARLIEST, LATEST, shown
 from heimdall_assets.ingest.files import Probed, bring, duration_s, probe
 from heimdall_assets.ingest.places import place_of
 from heimdall_assets.ingest.roots import writable_root
@@ -145,7 +145,8 @@ def _ingest_one(
     if not description.receivers:
         raise MalformedRecording(f"{path} names no receivers")
     probed = [probe(station, file, description.sample_rate_hz, settings) for station, file in description.receivers]
-    warnings = tuple(p.warning for p in probed if p.warning)
+    probed, clocks = _without_odd_times(probed)
+    warnings = (*(p.warning for p in probed if p.warning), *clocks)
     names = {p.station.name: "" if description.is_anonymous else p.station.name for p in probed}
     content = "\n".join(f"{names[p.station.name]}\0{p.digest}" for p in sorted(probed, key=lambda p: p.station.name))
     session_id = uuid.uuid5(NAMESPACE, content)
@@ -174,7 +175,7 @@ def _ingest_one(
                 iq_data_location=bring(p, root) if stored is None or _is_gone(p, stored, settings) else "",
                 iq_data_format=p.format,
                 # The column is an integer of 32 bits; a rate beyond it stays in the file's header alone.
-                sample_rate_hz=p.sample_rate_hz if (p.sample_rate_hz or 0) < MAX_RATE_HZ else None,
+                sample_rate_hz=p.sample_rate_hz if (p.sample_rate_hz or 0) <= MAX_RATE_HZ else None,
                 num_samples=p.num_samples,
                 duration_seconds=duration,
             )
@@ -221,6 +222,15 @@ def _is_gone(probed: Probed, stored: Session, settings: Settings) -> bool:
     own = measurement_id(stored.id, probed.station.name)
     locations = [m.iq_data_location for m in stored.measurements if m.id == own and m.iq_data_location]
     return any(identify(location, settings) is None for location in locations)
+
+
+def _without_odd_times(probed: Sequence[Probed]) -> tuple[list[Probed], tuple[str, ...]]:
+    """The files without the times of clocks that were never set, and a warning for each of those."""
+    odd = [p for p in probed if p.start_time is not None and not EARLIEST <= p.start_time < LATEST]
+    return (
+        [replace(p, start_time=None) if p in odd else p for p in probed],
+        tuple(f"{p.place.name}: its start, {p.start_time.isoformat()}, is not used" for p in odd if p.start_time),
+    )
 
 
 def _ignored_rates(description: Description, probed: Sequence[Probed]) -> tuple[str, ...]:
