@@ -364,6 +364,31 @@ def test_columns_that_only_others_know_survive_a_new_start_and_updated_at_is_tou
     assert factory.scalar(touched) == 1
 
 
+def test_a_new_start_moves_rows_from_one_piece_of_a_partitioned_table_to_another(
+    folder: Folder, engine: Engine, factory: SessionFactory
+) -> None:
+    with transaction(engine) as connection:
+        connection.exec_driver_sql("""
+            ALTER TABLE heimdall.measurements RENAME TO plain;
+            CREATE TABLE heimdall.measurements (LIKE heimdall.plain INCLUDING DEFAULTS, PRIMARY KEY ("timestamp", id))
+            PARTITION BY RANGE ("timestamp");
+            CREATE TABLE heimdall.new (LIKE heimdall.measurements INCLUDING DEFAULTS);
+            ALTER TABLE heimdall.new DROP COLUMN duration_seconds, ADD COLUMN duration_seconds double precision;
+            CREATE TABLE heimdall.old PARTITION OF heimdall.measurements
+            FOR VALUES FROM ('2000-01-01Z') TO ('2025-01-01Z');
+            ALTER TABLE heimdall.measurements ATTACH PARTITION heimdall.new
+            FOR VALUES FROM ('2025-01-01Z') TO ('2099-01-01Z')""")
+    folder.ingest()
+    pieces = "SELECT (SELECT count(*) FROM heimdall.old), (SELECT count(*) FROM heimdall.new)"
+    assert factory.rows(pieces) == [(2, 0)]
+    before = factory.rows(MEASUREMENTS)
+    folder.ingest(session_start="2025-06-01T00:00:00Z")
+    assert factory.rows(pieces) == [(0, 2)]
+    assert [row[2:] for row in factory.rows(MEASUREMENTS)] == [row[2:] for row in before]
+    folder.ingest(session_start="2024-06-01T00:00:00Z", sample_rate_hz=5_000)
+    assert factory.rows(pieces) == [(2, 0)]
+
+
 def test_a_new_start_keeps_measurements_in_the_window_where_nothing_else_links_them(
     folder: Folder, engine: Engine, factory: SessionFactory, settings: Settings
 ) -> None:
