@@ -70,7 +70,7 @@ class ReceiverSettings:
     remove_dc : bool
         Take the mean off each chunk: it has an offset of its own.
     response : tuple of (float, float) or None
-        What its front end leaves of a signal: pairs of a frequency, from the centre frequency, in Hz and a response
+        How strong white noise is in its output: pairs of a frequency, from the centre frequency, in Hz and a response
         in dB, by rising frequency; interpolated linearly, constant beyond the ends. None: estimated.
     """
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
+import uuid
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +20,7 @@ from heimdall_assets.db import locks, receivers, staleness
 from heimdall_assets.db.engine import transaction
 from heimdall_assets.extraction import extract_session
 from heimdall_assets.ingest import ingest
+from heimdall_assets.ingest.sessions import NAMESPACE
 from heimdall_assets.records import FEATURE_VERSION
 from heimdall_assets_tests.db.rows import drop_session_link
 from heimdall_assets_tests.test_ingest import (
@@ -436,6 +439,44 @@ def test_a_recording_that_is_gone_is_brought_again(
         ("Bric", "location", "2024/b.cf32"),
     ]
     assert extract_session(engine, key, settings).summary["receivers"] == "2 of 2"
+
+
+@pytest.mark.parametrize("is_inside", [False, True])
+def test_the_metadata_of_a_sigmf_recording_may_be_corrected(
+    engine: Engine, factory: SessionFactory, settings: Settings, tmp_path: Path, is_inside: bool
+) -> None:
+    meta = write_sigmf(factory.root if is_inside else tmp_path)
+    key = key_of(only(ingest([meta], engine, settings)))
+    extract_session(engine, key, settings)
+    text = meta.read_text().replace("10000.0", "8000.0").replace("2024-03-02T10", "2024-03-02T11")
+    meta.write_text(text.replace("7000000.0", "7100000.0"))
+    result = only(ingest([meta.with_suffix(".sigmf-data")], engine, settings))
+    assert (key_of(result), result.is_new, result.sessions_stale) == (key, False, 1)
+    fields = {"session_start", "sample_rate_hz", "center_frequency_hz", *([] if is_inside else ["location"])}
+    assert {each.field for each in result.corrections} == fields
+    extract_session(engine, key, settings, stale=True)
+    rates = (
+        "SELECT extraction_metadata -> 'receivers' -> 'file:one' -> 'sample_rate_hz' FROM heimdall.measurement_features"
+    )
+    assert factory.scalar(rates) == 8000.0
+    assert only(ingest([meta], engine, settings)).corrections == ()
+
+
+def test_a_sigmf_session_of_a_former_release_is_known(
+    engine: Engine, factory: SessionFactory, settings: Settings, tmp_path: Path
+) -> None:
+    meta = write_sigmf(tmp_path)
+    digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in (meta, meta.with_suffix(".sigmf-data"))]
+    former = uuid.uuid5(NAMESPACE, f"\0{hashlib.sha256(''.join(digests).encode()).hexdigest()}")
+    only(ingest([meta], engine, settings))
+    factory.rows(
+        "UPDATE heimdall.measurements SET recording_session_id = NULL, id = :id RETURNING 1",
+        id=uuid.uuid5(former, "file:one"),
+    )
+    factory.rows("UPDATE heimdall.recording_sessions SET id = :id RETURNING 1", id=former)
+    factory.rows("UPDATE heimdall.measurements SET recording_session_id = :id RETURNING 1", id=former)
+    result = only(ingest([meta], engine, settings))
+    assert (result.session_id, result.is_new, result.corrections, result.warnings) == (former, False, (), ())
 
 
 def test_a_rate_that_the_recording_itself_states_wins_and_that_is_said(

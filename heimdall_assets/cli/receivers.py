@@ -103,7 +103,7 @@ def set_one(
     response: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="What its front end leaves of a signal: a CSV of offset_hz,response_db with a header."
+            metavar="FILE", help="How strong white noise is in its output: a CSV with the header offset_hz,response_db."
         ),
     ] = None,
     no_response: Annotated[

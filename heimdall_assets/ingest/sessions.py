@@ -26,7 +26,7 @@ from heimdall_assets.errors import (
 )
 from heimdall_assets.ingest.corrections import correct, move_stations, moves, source_warnings
 from heimdall_assets.ingest.document import EARLIEST, LATEST, shown
-from heimdall_assets.ingest.files import Probed, bring, duration_s, probe
+from heimdall_assets.ingest.files import INGESTED_FOLDER, Probed, bring, duration_s, probe
 from heimdall_assets.ingest.places import place_of
 from heimdall_assets.ingest.roots import writable_root
 from heimdall_assets.ingest.stations import MAX_RATE_HZ, Description, describe, expanded
@@ -147,11 +147,10 @@ def _ingest_one(
     probed = [probe(station, file, description.sample_rate_hz, settings) for station, file in description.receivers]
     probed, clocks = _without_odd_times(probed)
     warnings = (*(p.warning for p in probed if p.warning), *clocks)
-    names = {p.station.name: "" if description.is_anonymous else p.station.name for p in probed}
-    content = "\n".join(f"{names[p.station.name]}\0{p.digest}" for p in sorted(probed, key=lambda p: p.station.name))
-    session_id = uuid.uuid5(NAMESPACE, content)
+    *former, current = _session_ids(description, probed)
+    stored = next(filter(None, (_stored(engine, key) for key in (*former, current))), None)
+    session_id = current if stored is None else stored.id
     moved = moves(engine, [p.station for p in probed], may_move=correct_stations)
-    stored = _stored(engine, session_id)
     started_at = description.started_at or min(
         (p.start_time for p in probed if p.start_time is not None),
         default=probed[0].modified_at or datetime.now(UTC),
@@ -172,7 +171,7 @@ def _ingest_one(
             NewMeasurement(
                 id=measurement_id(session_id, p.station.name),
                 station=p.station,
-                iq_data_location=bring(p, root) if stored is None or _is_gone(p, stored, settings) else "",
+                iq_data_location=bring(p, root) if stored is None or _is_elsewhere(p, stored, settings) else "",
                 iq_data_format=p.format,
                 # The column is an integer of 32 bits; a rate beyond it stays in the file's header alone.
                 sample_rate_hz=p.sample_rate_hz if (p.sample_rate_hz or 0) <= MAX_RATE_HZ else None,
@@ -217,11 +216,30 @@ def _stored(engine: Engine, session_id: uuid.UUID) -> Session | None:
         return None
 
 
-def _is_gone(probed: Probed, stored: Session, settings: Settings) -> bool:
-    """Whether a recording is not any more where its measurement points: then it is brought again."""
+def _session_ids(description: Description, probed: Sequence[Probed]) -> list[uuid.UUID]:
+    """What a session of these recordings may be registered as.
+
+    The last one is made of the samples alone, so that a SigMF recording whose metadata was corrected is the same. The
+    first one is made of all bytes, as former releases did.
+    """
+    names = {p.station.name: "" if description.is_anonymous else p.station.name for p in probed}
+    ordered = sorted(probed, key=lambda p: p.station.name)
+    digests = ([p.content for p in ordered], [p.digest[-1] for p in ordered])
+    lines = (
+        [f"{names[p.station.name]}\0{digest}" for p, digest in zip(ordered, each, strict=True)] for each in digests
+    )
+    return list(dict.fromkeys(uuid.uuid5(NAMESPACE, "\n".join(each)) for each in lines))
+
+
+def _is_elsewhere(probed: Probed, stored: Session, settings: Settings) -> bool:
+    """Whether a recording has to be brought again: it has gone, or what was copied had other metadata."""
     own = measurement_id(stored.id, probed.station.name)
     locations = [m.iq_data_location for m in stored.measurements if m.id == own and m.iq_data_location]
-    return any(identify(location, settings) is None for location in locations)
+    return any(
+        (location.startswith(f"{INGESTED_FOLDER}/") and not location.startswith(f"{probed.folder}/"))
+        or identify(location, settings) is None
+        for location in locations
+    )
 
 
 def _without_odd_times(probed: Sequence[Probed]) -> tuple[list[Probed], tuple[str, ...]]:
