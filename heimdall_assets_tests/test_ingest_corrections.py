@@ -204,7 +204,7 @@ def test_another_source_is_the_sessions_and_makes_its_features_stale(
     other = {**STATIONS["known_source"], "name": "other", "latitude": 44.0}
     result = folder.ingest(known_source=other)
     assert said(result) == [(None, "known_source", "beacon, 145500000 Hz", "other, 145500000 Hz")]
-    assert (result.sessions_stale, stale_reason(engine, key)) == (1, "ground_truth")
+    assert (result.sessions_stale, stale_reason(engine, key)) == (1, "other_truth")
     extract_session(engine, key, settings, stale=True)
     assert factory.scalar("SELECT tx_latitude FROM heimdall.measurement_features") == 44.0
     assert stale_reason(engine, key) is None

@@ -26,7 +26,7 @@ WHY_STALE = {
     "receiver_settings": "settings of a receiver have changed since",
     "station_place": "the place of a receiver has changed since",
     "corrected": "the recording's rate, frequency, format or time was corrected since",
-    "ground_truth": "the session names another known source since",
+    "other_truth": "the ground truth has changed since",
 }
 SHOWN_FEATURES = ("rssi_dbm", "snr_db", "frequency_offset_hz", "bandwidth_hz", "signal_present")
 

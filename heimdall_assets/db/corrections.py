@@ -20,7 +20,7 @@ from heimdall_assets.db.sessions import HAS_FEATURES, STARTS, VERSION
 from heimdall_assets.db.tables import known_sources, measurements, recording_sessions, websdr_stations
 from heimdall_assets.db.validity import (
     CORRECTED,
-    GROUND_TRUTH,
+    OTHER_TRUTH,
     RECEIVER_SETTINGS,
     STATION_PLACE,
     differs_from_places,
@@ -175,7 +175,7 @@ def mark_session(connection: Connection, session_id: UUID, reason: str | None) -
             FROM before b
             WHERE fs.recording_session_id = b.id AND (b.stale_reason IS NULL OR b.stale_reason = ANY (:outweighed))
             RETURNING fs.state IN ('done', 'partial') AND b.stale_reason IS NULL AS is_new"""
-        outweighed = [RECEIVER_SETTINGS, STATION_PLACE, GROUND_TRUTH] if reason == CORRECTED else []
+        outweighed = [RECEIVER_SETTINGS, STATION_PLACE, OTHER_TRUTH] if reason == CORRECTED else []
         parameters = {"id": session_id, "reason": reason, "outweighed": outweighed}
         marked = list(connection.scalars(sa.text(query), parameters))
     query = """

@@ -24,7 +24,7 @@ STATION_PLACE = "station_place"
 CORRECTED = "corrected"
 """The stale_reason of features of measurements whose rate, frequency, format or time was corrected since."""
 
-GROUND_TRUTH = "ground_truth"
+OTHER_TRUTH = "other_truth"
 """The stale_reason of features of a session that names another known source since."""
 
 

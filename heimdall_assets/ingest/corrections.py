@@ -15,7 +15,7 @@ from heimdall_assets.db.engine import transaction
 from heimdall_assets.db.locks import change_settings, session_lock
 from heimdall_assets.db.registration import find_source, source_id
 from heimdall_assets.db.sessions import load_session
-from heimdall_assets.db.validity import CORRECTED, GROUND_TRUTH
+from heimdall_assets.db.validity import CORRECTED, OTHER_TRUTH
 from heimdall_assets.errors import StationElsewhere
 from heimdall_assets.ingest.document import shown
 
@@ -81,19 +81,21 @@ def correct(engine: Engine, settings: Settings, described: NewSession, *, is_nam
     """
     stated = {"session_start": is_timed, "name": is_named}
     with transaction(engine) as connection:
-        found = _differences(connection, described, stated)
+        found = _differences(connection, described, stated, settings)
     if not found.corrections:
         return found
     timeout_s = settings.lock_timeout_seconds
     with session_lock(engine, described.id, timeout_seconds=timeout_s) as connection, connection.begin():
         change_settings(connection)
-        found = _differences(connection, described, stated)
-        num_stale = _apply(connection, described, found.corrections)
+        found = _differences(connection, described, stated, settings)
+        num_stale = _apply(connection, described, found.corrections, settings)
     return Corrected(found.corrections, found.warnings, num_stale)
 
 
-def _differences(connection: Connection, described: NewSession, stated: dict[str, bool]) -> Corrected:
-    session = load_session(connection, described.id, source_tolerance_hz=0.0)
+def _differences(
+    connection: Connection, described: NewSession, stated: dict[str, bool], settings: Settings
+) -> Corrected:
+    session = load_session(connection, described.id, source_tolerance_hz=settings.source_tolerance_hz)
     found: list[Correction] = []
     if stated["session_start"] and abs(session.started_at - described.started_at) >= SAME_START:
         found.append(Correction(None, "session_start", session.started_at, described.started_at))
@@ -149,9 +151,9 @@ def _measurement_differences(stored: Measurement, new: NewMeasurement, frequency
     ]
 
 
-def _apply(connection: Connection, described: NewSession, found: Sequence[Correction]) -> int:
+def _apply(connection: Connection, described: NewSession, found: Sequence[Correction], settings: Settings) -> int:
     """Change the rows; returns how many sessions have stale features since."""
-    session = load_session(connection, described.id, source_tolerance_hz=0.0)
+    session = load_session(connection, described.id, source_tolerance_hz=settings.source_tolerance_hz)
     of_session = {each.field: each for each in found if each.receiver is None}
     values: dict[str, Any] = {SESSION_COLUMNS[f]: c.after for f, c in of_session.items() if f in SESSION_COLUMNS}
     if "known_source" in of_session and described.known_source is not None:
@@ -169,7 +171,7 @@ def _apply(connection: Connection, described: NewSession, found: Sequence[Correc
         store.correct_measurement(connection, stored, changed)
     store.correct_session(connection, described.id, values, started_before=None if start is None else start.before)
     fields_found = {each.field for each in found}
-    reason = CORRECTED if fields_found & {*OF_SAMPLES} else GROUND_TRUTH if "known_source" in fields_found else None
+    reason = CORRECTED if fields_found & {*OF_SAMPLES} else OTHER_TRUTH if "known_source" in fields_found else None
     return 0 if fields_found == {"name"} else store.mark_session(connection, described.id, reason)
 
 

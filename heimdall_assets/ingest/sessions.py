@@ -148,7 +148,7 @@ def _ingest_one(
     probed, clocks = _without_odd_times(probed)
     warnings = (*(p.warning for p in probed if p.warning), *clocks)
     *former, current = _session_ids(description, probed)
-    stored = next(filter(None, (_stored(engine, key) for key in (*former, current))), None)
+    stored = next(filter(None, (_stored(engine, key, settings) for key in (*former, current))), None)
     session_id = current if stored is None else stored.id
     moved = moves(engine, [p.station for p in probed], may_move=correct_stations)
     started_at = description.started_at or min(
@@ -207,11 +207,11 @@ def _ingest_one(
     )
 
 
-def _stored(engine: Engine, session_id: uuid.UUID) -> Session | None:
+def _stored(engine: Engine, session_id: uuid.UUID, settings: Settings) -> Session | None:
     """The session as it is registered; asked for before files are copied, so that a repetition leaves none behind."""
     try:
         with transaction(engine) as connection:
-            return load_session(connection, session_id, source_tolerance_hz=0.0)
+            return load_session(connection, session_id, source_tolerance_hz=settings.source_tolerance_hz)
     except UnknownSession:
         return None
 
