@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-FEATURE_VERSION = 2
+FEATURE_VERSION = 3
 """Version of the estimators; raised with every change of what they return, so that older rows show as stale."""
 
 Aggregate = dict[str, float | None]

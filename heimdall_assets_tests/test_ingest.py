@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,10 +14,12 @@ import numpy as np
 import pytest
 import sigmf  # type: ignore[import-untyped]
 
-from heimdall_assets.db.engine import open_engine
+from heimdall_assets.db.engine import open_engine, transaction
+from heimdall_assets.db.sessions import load_session
 from heimdall_assets.db.urls import heimdall_url
 from heimdall_assets.errors import DatabaseUnavailable, SettingError
 from heimdall_assets.extraction import extract_session
+from heimdall_assets.extraction.recordings import remarks_on
 from heimdall_assets.ingest import Ingested, ingest
 from heimdall_assets.iq import open_location
 from heimdall_assets_tests.iq.builders import components, kiwi, sigmf_meta, tar, wav
@@ -212,7 +215,8 @@ def test_a_single_file_of_any_format_is_a_session_of_one_receiver_that_can_be_ex
 ) -> None:
     path = write(tmp_path)
     result = only(ingest([path], engine, settings))
-    assert (result.is_new, result.num_measurements, result.warnings, result.error) == (True, 1, (), None)
+    assert (result.is_new, result.num_measurements, result.error) == (True, 1, None)
+    assert any("sample rate" in warning for warning in result.warnings) == (rate_hz is None)
     rows = factory.rows(
         "SELECT st.name, st.latitude, m.iq_data_format, m.iq_sample_rate, m.iq_samples_count "
         "FROM heimdall.measurements m JOIN heimdall.websdr_stations st ON st.id = m.websdr_station_id"
@@ -221,6 +225,59 @@ def test_a_single_file_of_any_format_is_a_session_of_one_receiver_that_can_be_ex
     assert result.session_id is not None
     outcome = extract_session(engine, result.session_id, settings)
     assert outcome.summary["receivers"] == "1 of 1", outcome.message
+
+
+STARTS = [
+    ("gqrx_20190101_120000_433920000_10000_fc.cf32", "2019-01-01T12:00:00+00:00", 433_920_000, 10_000),
+    ("SDRuno_20190101_120000Z_433920kHz.cf32", "2019-01-01T12:00:00+00:00", 433_920_000, None),
+    ("g001_433.92M_250k.cf32", None, 433_920_000, 250_000),
+    ("baseband_433920000Hz_12-00-00_01-01-2019.cf32", None, 433_920_000, None),
+    ("rx.cf32", None, None, None),
+]
+
+
+@pytest.mark.parametrize(("name", "start", "hz", "rate_hz"), STARTS)
+def test_start_frequency_and_rate_come_from_the_name_and_what_is_assumed_is_said(
+    engine: Engine,
+    factory: SessionFactory,
+    settings: Settings,
+    tmp_path: Path,
+    name: str,
+    start: str | None,
+    hz: int | None,
+    rate_hz: int | None,
+) -> None:
+    path = tmp_path / name
+    noise(1, 60_000).tofile(path)
+    os.utime(path, (1_700_000_000,) * 2)
+    result = only(ingest([path], engine, settings))
+    rows = factory.rows(
+        "SELECT s.session_start, m.frequency_hz, m.iq_sample_rate FROM heimdall.recording_sessions s "
+        "JOIN heimdall.measurements m ON m.recording_session_id = s.id"
+    )
+    changed = datetime.fromtimestamp(1_700_000_000, UTC)
+    assert rows == [(datetime.fromisoformat(start) if start else changed, hz, rate_hz)]
+    warnings = " ".join(result.warnings)
+    assert ("the start time 2023-11-14 22:13:20 UTC is assumed" in warnings) == (start is None)
+    assert ("sample rate" in warnings) == (rate_hz is None)
+    assert ("2019-01-01 12:00:00 without a zone" in warnings) == ("12-00-00" in name)
+    assert result.session_id is not None
+    with transaction(engine) as connection:
+        session = load_session(connection, result.session_id, source_tolerance_hz=0.0)
+    before = remarks_on(session.measurements[0], settings)
+    assert extract_session(engine, result.session_id, settings).has_features
+    ((notes,),) = factory.rows("SELECT receiver_features[1]->'notes' FROM heimdall.measurement_features")
+    assert tuple(notes["remarks"][: len(before)]) == before
+    remarks = " ".join(notes["remarks"])
+    assert ("The start time of the session is assumed" in remarks) == (start is None)
+    assert ("sample rate of 200000 Hz is assumed" in remarks) == (rate_hz is None)
+    assert ("The centre frequency is unknown" in remarks) == (hz is None)
+
+
+def test_the_format_of_raw_files_can_be_given(engine: Engine, settings: Settings, tmp_path: Path) -> None:
+    noise(1).tofile(tmp_path / "rx.bin")
+    assert error_of(only(ingest([tmp_path / "rx.bin"], engine, settings)))[0] == "unknown_format"
+    assert only(ingest([tmp_path / "rx.bin"], engine, settings, format_name="cf32")).is_new
 
 
 def test_start_and_frequency_come_from_the_file_that_says_them(
@@ -256,7 +313,7 @@ def test_repeating_an_ingest_adds_nothing(
     first = only(ingest([path], engine, settings))
     before = counts(factory), files(factory.root)
     again = only(ingest([path], engine, settings))
-    assert again == Ingested(str(path), first.session_id, is_new=False, num_measurements=first.num_measurements)
+    assert again == replace(first, is_new=False)
     assert (counts(factory), files(factory.root)) == before
 
 
@@ -360,7 +417,7 @@ def test_a_recording_of_every_format_is_copied_and_read_back_to_the_last_bit(
         folder = tmp_path / str(number)
         folder.mkdir()
         result = only(ingest([Path(placed(specimen, "path", folder))], engine, settings))
-        assert (result.is_new, result.warnings, result.error) == (True, (), None)
+        assert (result.is_new, result.error) == (True, None)
         ((location, word),) = factory.rows(
             "SELECT iq_data_location, iq_data_format FROM heimdall.measurements WHERE recording_session_id = :id",
             id=result.session_id,
@@ -416,7 +473,7 @@ def test_an_empty_file_is_registered_with_a_warning(
 ) -> None:
     (tmp_path / "empty.npy").touch()
     result = only(ingest([tmp_path / "empty.npy"], engine, settings))
-    assert result.warnings == ("empty.npy: empty.npy has no bytes",)
+    assert result.warnings[0] == "empty.npy: empty.npy has no bytes"
     assert result.is_new
 
 

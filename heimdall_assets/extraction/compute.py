@@ -108,7 +108,7 @@ def _best_of(
 
 
 def _measure(measurement: Measurement, settings: Settings, recordings: Recordings) -> ReceiverFeatures:
-    samples, identity, sample_rate_hz = recordings.read(measurement)
+    samples, identity, sample_rate_hz, remarks = recordings.read(measurement)
     figures = analyze(
         samples,
         sample_rate_hz,
@@ -118,10 +118,10 @@ def _measure(measurement: Measurement, settings: Settings, recordings: Recording
         calibration_db=measurement.settings.calibration_db,
         passband_hz=measurement.settings.passband_hz,
         remove_dc=measurement.settings.remove_dc,
+        response=measurement.settings.response,
     )
-    return ReceiverFeatures(
-        measurement.station, identity, figures.features, figures.notes, settings=measurement.settings
-    )
+    notes = {**figures.notes, "remarks": [*remarks, *figures.notes["remarks"]]}
+    return ReceiverFeatures(measurement.station, identity, figures.features, notes, settings=measurement.settings)
 
 
 def traceback_of(error: HeimdallError) -> str | None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from heimdall_assets.db.corrections import Correction, measurement_id, sharing_sessions
@@ -26,7 +25,7 @@ from heimdall_assets.errors import (
 )
 from heimdall_assets.ingest.corrections import correct, move_stations, moves, source_warnings
 from heimdall_assets.ingest.document import EARLIEST, LATEST, shown
-from heimdall_assets.ingest.files import INGESTED_FOLDER, Probed, bring, duration_s, probe
+from heimdall_assets.ingest.files import INGESTED_FOLDER, Probed, bring, duration_s, probe, started_at
 from heimdall_assets.ingest.places import place_of
 from heimdall_assets.ingest.roots import writable_root
 from heimdall_assets.ingest.stations import MAX_RATE_HZ, Description, describe, expanded
@@ -65,7 +64,7 @@ class Ingested:
     num_measurements : int
         Receivers.
     warnings : tuple of str
-        Files that are registered although they cannot be read as they are.
+        What is only assumed, what was passed over, and files that are registered although they cannot be read.
     corrections : tuple of Correction
         Values that were stored otherwise.
     sessions_stale : int
@@ -90,6 +89,7 @@ def ingest(
     settings: Settings,
     *,
     stations_file: Path | str | None = None,
+    format_name: str | None = None,
     correct_stations: bool = False,
 ) -> Iterator[Ingested]:
     """Register recordings, one session each, and yield what became of them in order.
@@ -105,6 +105,8 @@ def ingest(
         Files outside its IQ root are copied into it.
     stations_file : Path or str, optional
         A ``stations.json`` that describes the given files; its ``file`` entries name them.
+    format_name : str, optional
+        The format of files whose content does not tell.
     correct_stations : bool
         Stations that are there get the places that they are described at; without it a session that contradicts one
         is refused.
@@ -132,29 +134,42 @@ def ingest(
             try:
                 described = None if stations_file is None else place_of(stations_file, settings)
                 yield _ingest_one(
-                    place, describe(place, described), engine, settings, root, correct_stations=correct_stations
+                    place,
+                    describe(place, described),
+                    engine,
+                    settings,
+                    root,
+                    format_name=format_name,
+                    correct_stations=correct_stations,
                 )
             except (RecordingError, StationElsewhere, SessionBusy) as error:
                 yield Ingested(str(place), None, error=error)
 
 
 def _ingest_one(
-    place: Place, description: Description, engine: Engine, settings: Settings, root: Root, *, correct_stations: bool
+    place: Place,
+    description: Description,
+    engine: Engine,
+    settings: Settings,
+    root: Root,
+    *,
+    format_name: str | None,
+    correct_stations: bool,
 ) -> Ingested:
     path = str(place)
     if not description.receivers:
         raise MalformedRecording(f"{path} names no receivers")
-    probed = [probe(station, file, description.sample_rate_hz, settings) for station, file in description.receivers]
+    probed = [probe(station, file, description, settings, format_name) for station, file in description.receivers]
     probed, clocks = _without_odd_times(probed)
-    warnings = (*(p.warning for p in probed if p.warning), *clocks)
     *former, current = _session_ids(description, probed)
     stored = next(filter(None, (_stored(engine, key, settings) for key in (*former, current))), None)
     session_id = current if stored is None else stored.id
     moved = moves(engine, [p.station for p in probed], may_move=correct_stations)
-    started_at = description.started_at or min(
-        (p.start_time for p in probed if p.start_time is not None),
-        default=probed[0].modified_at or datetime.now(UTC),
-    )
+    is_timed = description.started_at is not None or any(p.start_time is not None for p in probed)
+    start, assumed = (description.started_at, ()) if description.started_at else started_at(probed)
+    warnings = (*(warning for p in probed for warning in p.warnings), *clocks)
+    if stored is None or stored.started_at == start:
+        warnings += assumed
     durations = [duration_s(p, settings) for p in probed]
     known = [duration for duration in durations if duration is not None]
     frequency_hz = description.center_frequency_hz or next(
@@ -163,7 +178,7 @@ def _ingest_one(
     session = NewSession(
         id=session_id,
         name=description.name,
-        started_at=started_at,
+        started_at=start,
         duration_seconds=max(known) if known else None,
         frequency_hz=None if frequency_hz is None else round(frequency_hz),
         known_source=description.known_source,
@@ -194,7 +209,6 @@ def _ingest_one(
             for key, names in sharing.items()
         )
     else:
-        is_timed = description.started_at is not None or any(p.start_time is not None for p in probed)
         done.append(correct(engine, settings, session, is_named=description.is_named, is_timed=is_timed))
     return Ingested(
         path,
