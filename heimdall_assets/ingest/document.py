@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from heimdall_assets.errors import MalformedRecording
+from heimdall_assets.iq.instants import utc_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -76,14 +77,12 @@ class Entry:
         text = self.text(key)
         if text is None:
             return None
-        try:
-            moment = datetime.fromisoformat(text)
-        except ValueError:
-            raise self.refused(key, "a time in ISO 8601, like 2024-03-02T10:20:30Z") from None
-        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        moment = utc_of(text)
+        if moment is None:
+            raise self.refused(key, "a time in ISO 8601, like 2024-03-02T10:20:30Z")
         if not EARLIEST <= moment < LATEST:
             raise self.refused(key, f"a time of {EARLIEST:%Y} or later, before {LATEST:%Y}")
-        return moment.astimezone(UTC)
+        return moment
 
     def entry(self, key: str) -> Entry | None:
         """An object; None where there is none."""
