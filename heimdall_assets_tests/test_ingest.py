@@ -148,14 +148,6 @@ def test_a_folder_of_folders_is_a_session_each(
     assert counts(factory) == [2, 1, 3, 6]  # stations and source are shared
 
 
-def test_a_station_that_is_there_keeps_its_place_whatever_a_file_says(
-    engine: Engine, factory: SessionFactory, settings: Settings, tmp_path: Path
-) -> None:
-    factory.rows("INSERT INTO heimdall.websdr_stations (name, latitude, longitude) VALUES ('Alpe', 1, 2) RETURNING 1")
-    only(ingest([write_folder(tmp_path / "in")], engine, settings))
-    assert factory.rows("SELECT latitude, longitude FROM heimdall.websdr_stations WHERE name = 'Alpe'") == [(1.0, 2.0)]
-
-
 def write_npy(folder: Path) -> Path:
     np.save(folder / "one.npy", noise(1))
     return folder / "one.npy"
@@ -331,7 +323,7 @@ def test_the_same_session_elsewhere_under_other_file_names_is_known_already(
     first = only(ingest([write_folder(tmp_path / "in")], engine, settings))
     before = counts(factory), files(factory.root)
     receivers = [{**entry, "file": f"renamed-{entry['file']}"} for entry in reversed(STATIONS["receivers"])]
-    other = write_folder(tmp_path / "copy", receivers=receivers, name="another name", session_start=None)
+    other = write_folder(tmp_path / "copy", receivers=receivers, session_start=None)
     for entry in STATIONS["receivers"]:
         (other / entry["file"]).rename(other / f"renamed-{entry['file']}")
     again = only(ingest([other], engine, settings))
@@ -542,51 +534,6 @@ def test_a_file_that_the_stations_file_does_not_list_is_refused(
     folder = write_folder(tmp_path / "in")
     result = only(ingest([write_npy(tmp_path)], engine, settings, stations_file=folder / "stations.json"))
     assert error_of(result) == ("malformed", f"{folder / 'stations.json'} does not describe one.npy")
-
-
-RECEIVER = STATIONS["receivers"][0]
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("{", "JSONDecodeError"),
-        ("\xff", "UnicodeDecodeError"),
-        ("[]", "AttributeError"),
-        ("{}", "KeyError: 'receivers'"),
-        ('{"receivers": []}', "names no receivers"),
-        ('{"receivers": 5}', "TypeError"),
-        ('{"receivers": [{"name": "A"}]}', "KeyError: 'file'"),
-        ('{"receivers": [{"file": "a.npy"}]}', "KeyError: 'name'"),
-        ({"receivers": [{**RECEIVER, "latitude": "north"}]}, "could not convert string to float"),
-        ({"receivers": [{**RECEIVER, "latitude": float("nan")}]}, "latitude=nan is not allowed"),
-        ({"receivers": [RECEIVER, {**RECEIVER, "file": "b.npy"}]}, "names receiver 'Alpe' twice"),
-        ({"receivers": [{**RECEIVER, "name": ""}]}, "the name of a receiver has 1 to 255 characters"),
-        ({"receivers": [{**RECEIVER, "name": "x" * 256}]}, "the name of a receiver has 1 to 255 characters"),
-        ({"session_start": "yesterday"}, "Invalid isoformat string"),
-        ({"session_start": 5}, "TypeError"),
-        ({"known_source": {"name": "S", "latitude": 1}}, "KeyError: 'longitude'"),
-        (
-            {"known_source": {"name": "S", "latitude": 1, "longitude": 2, "frequency_hz": float("inf")}},
-            "frequency_hz=inf",
-        ),
-        ({"center_frequency_hz": float("nan")}, "center_frequency_hz=nan is not allowed"),
-        ({"center_frequency_hz": -5}, "center_frequency_hz=-5.0 is not allowed: a number above 0"),
-        ({"sample_rate_hz": 0}, "sample_rate_hz=0.0 is not allowed: a number above 0"),
-    ],
-)
-def test_a_stations_file_that_cannot_be_used_is_refused_with_what_is_wrong(
-    engine: Engine, factory: SessionFactory, settings: Settings, tmp_path: Path, text: Any, message: str
-) -> None:
-    folder = write_folder(tmp_path / "in")
-    whole = text if isinstance(text, str) else json.dumps({**STATIONS, **text})
-    (folder / "stations.json").write_bytes(whole.encode("latin-1"))
-    reason, said = error_of(only(ingest([folder], engine, settings)))
-    assert reason == "malformed"
-    assert message in said
-    assert str(folder) in said
-    assert counts(factory) == [0, 0, 0, 0]
-    assert files(factory.root) == set()
 
 
 def test_a_name_that_is_no_text_is_refused(

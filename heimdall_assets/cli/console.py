@@ -50,9 +50,17 @@ def print_json(document: Any) -> None:
 
     Rows that other code wrote may hold NaN or infinity, which JSON does not know: they are null.
     """
-    text = json.dumps(_finite(document), indent=2, ensure_ascii=False, allow_nan=False, default=_plain)
+    text = _dumped(document, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # the name of a file that is not UTF-8
+        text = _dumped(document, ensure_ascii=True)
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
+
+
+def _dumped(document: Any, *, ensure_ascii: bool) -> str:
+    return json.dumps(_finite(document), indent=2, ensure_ascii=ensure_ascii, allow_nan=False, default=_plain)
 
 
 @contextlib.contextmanager

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
+from datetime import datetime
 from typing import Annotated, Any
 
 import typer
@@ -50,11 +52,18 @@ def ingest(
         typer.Argument(help="Folders with stations.json, or recordings: paths, or s3://, gs:// and az:// URLs."),
     ],
     stations: Annotated[str | None, typer.Option(help="A stations.json that describes the files.")] = None,
+    correct_stations: Annotated[
+        bool,
+        typer.Option("--correct-stations", help="Move receivers that are there to the places that are described."),
+    ] = False,
     format: FormatOption = None,  # noqa: A002  # the option's name
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
     """Register recordings as completed sessions; repeating it adds nothing.
+
+    What is described otherwise than before is corrected, and named: rate, frequency, start, source. The features of
+    the session are stale then.
 
     Example: heimdall ingest recordings/dcf77_20171127 s3://bucket/2025
     """
@@ -66,7 +75,14 @@ def ingest(
             Progress(console=err, transient=True, disable=not sys.stderr.isatty()) as progress,
         ):
             task = progress.add_task("registering", total=None)
-            for result in ingesting.ingest(paths, engine, settings, stations_file=stations, format_name=format):
+            for result in ingesting.ingest(
+                paths,
+                engine,
+                settings,
+                stations_file=stations,
+                format_name=format,
+                correct_stations=correct_stations,
+            ):
                 results.append(result)
                 progress.advance(task)
                 if not as_json:
@@ -81,21 +97,40 @@ def _print_ingested(result: ingesting.Ingested) -> None:
     if result.error is not None:
         complain(f"{result.path}: {result.error.message}", reason=result.error.reason)
         return
-    what = "new" if result.is_new else "known already"
+    what = "new" if result.is_new else "corrected" if result.corrections else "known already"
     out.print(f"{result.session_id}  {what}, {result.num_measurements} receivers  {result.path}", markup=False)
+    for each in result.corrections:
+        what = each.field if each.receiver is None else f"{each.receiver}: {each.field}"
+        out.print(f"  {what} {_value(each.before)} -> {_value(each.after)}", markup=False)
+    if result.sessions_stale:
+        out.print(
+            f"  {result.sessions_stale} sessions became stale: `heimdall backfill --stale` computes them again",
+            markup=False,
+        )
     for warning in result.warnings:
         warn(f"warning: {warning}")
 
 
+def _value(value: Any) -> str:
+    return "none" if value is None else value.isoformat() if isinstance(value, datetime) else f"{value}"
+
+
 def _ingested_document(result: ingesting.Ingested) -> dict[str, Any]:
     if result.error is not None:
-        return {"path": result.path, "error": {"reason": result.error.reason, "message": result.error.message}}
+        return {
+            "path": result.path,
+            "is_new": False,
+            "warnings": [],
+            "error": {"reason": result.error.reason, "message": result.error.message},
+        }
     return {
         "path": result.path,
         "session_id": result.session_id,
         "is_new": result.is_new,
         "num_measurements": result.num_measurements,
         "warnings": list(result.warnings),
+        "corrections": [asdict(each) for each in result.corrections],
+        "sessions_stale": result.sessions_stale,
     }
 
 

@@ -28,6 +28,9 @@ WHY_STALE = {
     "other_code": "other code computed the features",
     "older_version": "an older version computed the features",
     "receiver_settings": "settings of a receiver have changed since",
+    "station_place": "the place of a receiver has changed since",
+    "corrected": "the recording's rate, frequency, format or time was corrected since",
+    "other_truth": "the ground truth has changed since",
 }
 SHOWN_FEATURES = ("rssi_dbm", "snr_db", "frequency_offset_hz", "bandwidth_hz", "signal_present")
 

@@ -18,7 +18,14 @@ from heimdall_assets.db.sessions import HAS_FEATURES, STARTS, VERSION
 from heimdall_assets.db.states import database_time
 from heimdall_assets.db.tables import receiver_settings as table
 from heimdall_assets.db.tables import websdr_stations
-from heimdall_assets.db.validity import RECEIVER_SETTINGS, differs_from_settings, settings_at, settings_of
+from heimdall_assets.db.validity import (
+    RECEIVER_SETTINGS,
+    STATION_PLACE,
+    differs_from_places,
+    differs_from_settings,
+    settings_at,
+    settings_of,
+)
 from heimdall_assets.errors import UnknownStation
 
 if TYPE_CHECKING:
@@ -109,6 +116,7 @@ def set_settings(connection: Connection, station: str, valid_from: datetime | No
         "passband_low_hz": low_hz,
         "passband_high_hz": high_hz,
         "remove_dc": settings.remove_dc,
+        "response": None if settings.response is None else [list(pair) for pair in settings.response],
     }
     statement = (
         insert(table)
@@ -154,14 +162,15 @@ def _changed(connection: Connection, station: str, since: datetime, *, is_change
 
 
 _OUTDATED = sa.text(f"""
-    (SELECT CASE WHEN {differs_from_settings(STARTS.format("s"))} THEN '{RECEIVER_SETTINGS}' END
+    (SELECT CASE WHEN {differs_from_places()} THEN '{STATION_PLACE}'
+                 WHEN {differs_from_settings(STARTS.format("s"))} THEN '{RECEIVER_SETTINGS}' END
      FROM heimdall.recording_sessions s
      JOIN heimdall.measurement_features mf ON mf.recording_session_id = s.id
      WHERE s.id = :outdated_id AND {HAS_FEATURES} AND {VERSION} IS NOT NULL)""")
 
 
 def why_outdated(session_id: UUID) -> sa.TextClause:
-    """SQL for the reason with which a session's row has to be marked, by the settings that hold now.
+    """SQL for the reason with which a session's row has to be marked, by the settings and places that hold now.
 
     NULL: it is current. To be asked where ``locks.keep_settings`` holds, or it may be otherwise already.
     """

@@ -205,7 +205,7 @@ def _with_measurements(connection: Connection) -> str:
                m.id AS measurement_id, m."timestamp", m.frequency_hz, m.iq_data_location, m.iq_data_format,
                m.iq_sample_rate, m.name, m.latitude, m.longitude, m.altitude_asl,
                held.calibration_db, held.passband_low_hz, held.passband_high_hz,
-               coalesce(held.remove_dc, false) AS remove_dc
+               coalesce(held.remove_dc, false) AS remove_dc, held.response
         FROM wanted w
         LEFT JOIN ({linked_measurements(connection, "wanted")}) m ON true
         LEFT JOIN LATERAL ({in_force("m.name", STARTS.format("w"))}) held ON true

@@ -166,6 +166,7 @@ receiver_settings = sa.Table(
     sa.Column("passband_low_hz", _float),
     sa.Column("passband_high_hz", _float),
     sa.Column("remove_dc", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("response", JSONB(none_as_null=True)),  # [[offset_hz, response_db], ...]
 )
 
 feature_attempts = sa.Table(

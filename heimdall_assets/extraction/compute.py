@@ -118,6 +118,7 @@ def _measure(measurement: Measurement, settings: Settings, recordings: Recording
         calibration_db=measurement.settings.calibration_db,
         passband_hz=measurement.settings.passband_hz,
         remove_dc=measurement.settings.remove_dc,
+        response=measurement.settings.response,
     )
     notes = {**figures.notes, "remarks": [*remarks, *figures.notes["remarks"]]}
     return ReceiverFeatures(measurement.station, identity, figures.features, notes, settings=measurement.settings)

@@ -40,7 +40,8 @@ class Probed:
 
     station: Station
     place: Place
-    digest: str
+    digest: tuple[str, ...]
+    """Of each of its files; the one with the samples comes last."""
     format: str
     sample_rate_hz: float | None
     center_frequency_hz: float | None
@@ -48,6 +49,16 @@ class Probed:
     num_samples: int | None
     warnings: tuple[str, ...]
     modified_at: datetime | None
+
+    @property
+    def content(self) -> str:
+        """Digest of all of its bytes."""
+        return self.digest[0] if len(self.digest) == 1 else hashlib.sha256("".join(self.digest).encode()).hexdigest()
+
+    @property
+    def folder(self) -> str:
+        """Where it is kept below the root if it has to be copied there."""
+        return f"{INGESTED_FOLDER}/{self.content[:2]}/{self.content[2:34]}"
 
 
 def probe(
@@ -132,8 +143,7 @@ def bring(probed: Probed, root: Root) -> str:
     location = root.location(probed.place)
     if location is not None:
         return location
-    folder = f"{INGESTED_FOLDER}/{probed.digest[:2]}/{probed.digest[2:34]}"
-    kept = {part.name: root.keep(part, folder) for part in _parts(probed.place)}
+    kept = {part.name: root.keep(part, probed.folder) for part in _parts(probed.place)}
     return kept[probed.place.name]
 
 
@@ -153,8 +163,8 @@ def _parts(place: Place) -> list[Place]:
     return [part for part in both if part.is_file()]
 
 
-def _digest(place: Place) -> tuple[str, datetime | None]:
-    """Digest of a recording's bytes, and the time of its file."""
+def _digest(place: Place) -> tuple[tuple[str, ...], datetime | None]:
+    """Digests of a recording's files, and the time of the one that is named."""
     digests = []
     modified_at = None
     for part in _parts(place):
@@ -168,4 +178,4 @@ def _digest(place: Place) -> tuple[str, datetime | None]:
         digests.append(digest.hexdigest())
         if part.name == place.name:
             modified_at = source.modified_at
-    return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest(), modified_at
+    return tuple(digests), modified_at

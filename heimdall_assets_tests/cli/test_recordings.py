@@ -397,6 +397,37 @@ def test_ingest_says_new_and_then_known_already(folder: Path, environment: Path,
     assert heimdall("ingest", folder).stdout == f"{session_id}  known already, 2 receivers  {folder}\n"
 
 
+def test_ingest_names_every_correction_and_refuses_to_move_a_station_unasked(
+    folder: Path, environment: Path, factory: SessionFactory
+) -> None:
+    session_id = extracted(heimdall("ingest", folder, "--json"))["session_id"]
+    text = (folder / "stations.json").read_text()
+    (folder / "stations.json").write_text(
+        text.replace(f'_rate_hz": {RATE_HZ}', '_rate_hz": 9000').replace('"latitude": 45', '"latitude": 46')
+    )
+    refused_move = heimdall("ingest", folder)
+    said = 'receiver "A" stands at 45 N 7 E, not at 46 N 7 E: --correct-stations changes what is stored'
+    assert (refused_move.exit_code, refused_move.stdout) == (1, "")
+    assert refused_move.stderr == f"heimdall: {folder}: {said}\n"
+    assert set(factory.rows("SELECT iq_sample_rate FROM heimdall.measurements")) == {(RATE_HZ,)}
+    result = heimdall("ingest", folder, "--correct-stations")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout.splitlines() == [
+        f"{session_id}  corrected, 2 receivers  {folder}",
+        "  A: latitude 45.0 -> 46.0",
+        f"  A: sample_rate_hz {RATE_HZ} -> 9000",
+        f"  B: sample_rate_hz {RATE_HZ} -> 9000",
+    ]
+    (folder / "stations.json").write_text(text)
+    document = extracted(heimdall("ingest", folder, "--correct-stations", "--json"))
+    assert document["corrections"] == [
+        {"receiver": "A", "field": "latitude", "before": 46.0, "after": 45.0},
+        {"receiver": "A", "field": "sample_rate_hz", "before": 9000, "after": RATE_HZ},
+        {"receiver": "B", "field": "sample_rate_hz", "before": 9000, "after": RATE_HZ},
+    ]
+    assert (document["is_new"], document["sessions_stale"]) == (False, 0)
+
+
 def test_show_says_what_is_assumed_before_anything_is_computed(
     environment: Path, factory: SessionFactory, tmp_path: Path
 ) -> None:
@@ -425,7 +456,12 @@ def test_ingest_prints_one_json_document_and_exit_1_if_a_path_was_refused(
     assert result.exit_code == 1
     refusal, registered = json.loads(result.stdout)
     message = f"{tmp_path / 'nothing'} does not exist"
-    assert refusal == {"path": str(tmp_path / "nothing"), "error": {"reason": "not_found", "message": message}}
+    assert refusal == {
+        "path": str(tmp_path / "nothing"),
+        "is_new": False,
+        "warnings": [],
+        "error": {"reason": "not_found", "message": message},
+    }
     session_id = str(factory.scalar("SELECT id FROM heimdall.recording_sessions"))
     assert {key: registered[key] for key in ("path", "session_id", "is_new", "num_measurements")} == {
         "path": str(folder),

@@ -55,6 +55,7 @@ RECEIVER_METADATA = {
     "calibration_db",
     "passband_hz",
     "remove_dc",
+    "response",
 }
 
 
@@ -215,6 +216,7 @@ def test_a_good_session_is_stored_column_by_column_as_documented(
             "calibration_db": 30.0,
             "passband_hz": None,
             "remove_dc": False,
+            "response": None,
         }
         assert set(metadata["receivers"][name]) == RECEIVER_METADATA
 
