@@ -85,8 +85,10 @@ MAX_EDGE_PART = 0.99
 skirt; of the next one at most this part is open."""
 
 MAX_SLOPE_SHARE = 0.05
-SLOPE_DB = 12.0
-"""At either end of the band, up to this share of the bands may be a filter's slope, which falls by so much at least."""
+SLOPE_RATIO = 10**0.5
+SLOPE_DB = 4.0
+"""At either end of the band, up to this share of the bands may be a filter's slope: 5 dB below the median of the band,
+and falling by another 4 dB at least."""
 
 ROUNDING_RATIO = 4.0
 """A floor below this multiple of the power of rounding is rounding."""
@@ -217,7 +219,7 @@ def estimate_passband(
             return passband, Hidden.NOTHING if passband else Hidden.NOISE if is_noise else Hidden.SIGNAL
         if plateau.height_db >= FILTER_STEP_DB:
             return None, Hidden.SIGNAL
-    return _between_slopes(level, smooth, float(ascending[count // 2]) / OPEN_RATIO, grid), Hidden.NOTHING
+    return _between_slopes(level, smooth, float(ascending[count // 2]) / SLOPE_RATIO, grid), Hidden.NOTHING
 
 
 def _smoothed(level: NDArray[np.float64]) -> NDArray[np.float64]:

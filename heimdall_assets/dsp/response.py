@@ -83,6 +83,9 @@ WIDE_PRICE = 15.0
 MAX_EDGES = 4
 """With up to so many steps a flat response may be all that a wide signal needs."""
 
+SLOPE_DEVIATIONS = 2.0
+"""A margin beside it slopes if it does so by more than this many standard deviations."""
+
 EDGE_CELLS = 3
 MIN_EDGE = 0.55
 EDGE_DEVIATIONS = 4.0
@@ -313,26 +316,33 @@ def _cheapest(
     price = 0.0
     if stretches is not None:
         steps = int(pieces[-1])
-        if steps <= MAX_EDGES and flat - steps * STEP_PRICE < 0.5 * count:
+        is_good = steps <= MAX_EDGES and flat - steps * STEP_PRICE < 0.5 * count
+        if is_good and _is_level_beside(logs, precision, stretches):
             return None  # its edges leave no more of the spectrum unexplained than noise does
         price = WIDE_PRICE
     least = flat + FLAT_PRICE
     best: tuple[int, Matrix] | None = None
     for family in range(len(FAMILIES)):
-        fit = (
-            _fit_envelope(logs, precision, family)
-            if stretches is None
-            else _fit_stretches(logs, precision, family, stretches)
-        )
-        if fit is None:
-            continue
-        factors, evidence = fit
-        unexplained, _ = partition(logs - _functions(family, count) @ factors, precision, STEP_PRICE)
-        if unexplained + evidence + price < least:
-            least, best = unexplained + evidence + price, (family, factors)
-        if unexplained < 0.5 * count:
-            break
+        for fit in (_fit_envelope(logs, precision, family), _fit_stretches(logs, precision, family, stretches)):
+            if fit is None:
+                continue
+            factors, evidence = fit
+            unexplained, _ = partition(logs - _functions(family, count) @ factors, precision, STEP_PRICE)
+            if unexplained + evidence + price < least:
+                least, best = unexplained + evidence + price, (family, factors)
+            if unexplained < 0.5 * count:
+                return best
     return best
+
+
+def _is_level_beside(logs: Matrix, precision: float, stretches: NDArray[np.intp]) -> bool:
+    """Tell whether the noise on either side of a wide signal neither falls nor rises along the band."""
+    for number in (stretches[0], stretches[-1]):
+        margin = logs[stretches == number]
+        position = np.arange(len(margin)) - 0.5 * (len(margin) - 1)
+        if number < 0 or abs(position @ margin) * np.sqrt(precision / (position @ position)) > SLOPE_DEVIATIONS:
+            return False
+    return True
 
 
 def _stretches(logs: Matrix, precision: float) -> NDArray[np.intp] | None:
@@ -388,8 +398,12 @@ def _fit_envelope(logs: Matrix, precision: float, family: int) -> tuple[Matrix, 
     return factors, _evidence(factors, information, family)
 
 
-def _fit_stretches(logs: Matrix, precision: float, family: int, stretches: NDArray[np.intp]) -> tuple[Matrix, float]:
+def _fit_stretches(
+    logs: Matrix, precision: float, family: int, stretches: NDArray[np.intp] | None
+) -> tuple[Matrix, float] | None:
     """Fit a family and a level to each wide stretch: the top of a signal that fills the band droops like the noise."""
+    if stretches is None:
+        return None
     chosen = stretches >= 0
     columns = np.column_stack([_functions(family, len(logs)), logs])[chosen]
     numbers = stretches[chosen]
