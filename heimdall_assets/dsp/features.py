@@ -28,6 +28,7 @@ NO_FLOOR_SINCE = {
     Unresolved.ARITHMETIC: "no noise above the rounding of single precision (120 dB below the total power)",
     Unresolved.SAMPLES: "no noise above the rounding of the samples to 16 or 24 bits",
     Unresolved.FILTER: "a wide signal in a narrow filter and a strong signal under little noise look the same",
+    Unresolved.SKIRT: "the floor is the skirt of a signal or of a filter, far below any receiver's noise",
     Unresolved.GAPS: "so many samples were lost that no stretch is long enough for a noise floor",
 }
 NO_POWER = "the signal is too weak for its power to be told from the noise"

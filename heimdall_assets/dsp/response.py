@@ -288,7 +288,7 @@ def estimate_response(
         tuple(gains_db.tolist()),
         is_estimated=True,
         deviation=float(deviation),
-        is_doubtful=stretches is not None,
+        is_doubtful=stretches is not None and _rises(logs - _functions(family, num_cells) @ values, stretches),
     )
 
 
@@ -333,6 +333,12 @@ def _cheapest(
             if unexplained < 0.5 * count:
                 return best
     return best
+
+
+def _rises(left: Matrix, stretches: NDArray[np.intp]) -> bool:
+    """Tell whether a wide stretch between edges stands above the rest of what a response leaves."""
+    inner = (stretches > 0) & (stretches != stretches[-1])
+    return bool(left[inner].mean() - left[~inner].mean() > 0.5 * MIN_EDGE)
 
 
 def _is_level_beside(logs: Matrix, precision: float, stretches: NDArray[np.intp]) -> bool:

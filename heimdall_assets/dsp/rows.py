@@ -28,6 +28,8 @@ class Unresolved(IntEnum):
     """It may be what a filter leaves outside of its passband."""
     GAPS = 4
     """So many samples were lost that there is no stretch to find it in."""
+    SKIRT = 5
+    """It is so far below the signal, and so uneven, that it is the skirt of a signal or of a filter."""
 
 
 def median(column: Column) -> float:
