@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from heimdall_assets.db import coverage, features, sessions, states
 from heimdall_assets.dsp import FEATURES
 from heimdall_assets.extraction import counted_state
+from heimdall_assets.extraction.stored import front_end_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,6 +32,8 @@ class ReceiverView:
         Mean of every feature; None where it is undefined.
     input : mapping
         What was read: format, sample_rate_hz, num_samples, ...
+    assumed : str
+        Passband and response that its figures are based on; empty where that is not known.
     error : str or None
         Why it has no features.
     """
@@ -40,6 +43,7 @@ class ReceiverView:
     location: str | None
     means: Mapping[str, float | None]
     input: Mapping[str, Any]
+    assumed: str
     error: str | None
 
     @property
@@ -123,6 +127,7 @@ def _receiver(
         location=used[0].iq_data_location if used else None,
         means={feature.name: _mean(content.get(feature.name)) for feature in FEATURES},
         input=read,
+        assumed=front_end_of(content.get("notes")),
         error=_error(content["error"]) if "error" in content else None,
     )
 
