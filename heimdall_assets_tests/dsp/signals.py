@@ -122,11 +122,11 @@ def burst(rng: np.random.Generator, count: int, rate_hz: float) -> Samples:
     return unit_power(waveform)
 
 
-def noise_like(rng: np.random.Generator, count: int, rate_hz: float) -> Samples:
-    """Gaussian noise that fills 80 % of the band, as a multiplex of many carriers does."""
+def noise_like(rng: np.random.Generator, count: int, rate_hz: float, share: float = 0.8) -> Samples:
+    """Gaussian noise that fills a share of the band with steep edges, as a multiplex of many carriers does."""
     guard = 2000
     spectrum = np.fft.fft(noise(rng, count + 2 * guard))
-    spectrum[np.abs(np.fft.fftfreq(spectrum.size)) > 0.4] = 0
+    spectrum[np.abs(np.fft.fftfreq(spectrum.size)) > share / 2] = 0
     return unit_power(np.fft.ifft(spectrum)[guard : guard + count])
 
 
