@@ -19,7 +19,16 @@ from heimdall_assets.dsp.passband import Hidden
 from heimdall_assets.dsp.passes import current
 from heimdall_assets.dsp.rows import Unresolved
 from heimdall_assets_tests.dsp.receivers import amplitudes, droop
-from heimdall_assets_tests.dsp.signals import RATE_HZ, WAVEFORMS, Real, Samples, noise, noise_like
+from heimdall_assets_tests.dsp.signals import (
+    RATE_HZ,
+    WAVEFORMS,
+    Real,
+    Samples,
+    burst_gate,
+    noise,
+    noise_like,
+    unit_power,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,11 +43,12 @@ Front = tuple[str, float] | None
 
 RECORDING_CHUNKS = 5
 
-WIDE: dict[str, Callable[[np.random.Generator, int, float], Samples]] = {
+OTHERS: dict[str, Callable[[np.random.Generator, int, float], Samples]] = {
+    "hopping": WAVEFORMS["burst"],
     "noise_like_30": partial(noise_like, share=0.3),
     "noise_like_50": partial(noise_like, share=0.5),
 }
-"""Signals beside WAVEFORMS: noise with steep edges that fills less of the band."""
+"""Signals beside WAVEFORMS: bursts at a frequency per chunk, and noise with steep edges in less of the band."""
 
 
 def gains(front: Front, position: Real) -> Real:
@@ -145,16 +155,19 @@ def snr_trials(
     name: str, snr_db: float, fronts: Sequence[Front], recordings: int, length: int, seed: int
 ) -> dict[Front, SnrTrials]:
     """Measure a waveform over noise behind front ends; the SNR is that before them, over the sampled band."""
-    make = (WAVEFORMS | WIDE)[name]
-    rng = np.random.default_rng([seed, sorted(WAVEFORMS | WIDE).index(name), round(10 * snr_db) + 1000, length, 5])
+    make = (WAVEFORMS | OTHERS)[name]
+    rng = np.random.default_rng([seed, sorted(WAVEFORMS | OTHERS).index(name), round(10 * snr_db) + 1000, length, 5])
     grid, total = grid_for(length, RATE_HZ), RECORDING_CHUNKS * length
     position: Real = 2 * np.fft.fftfreq(total).astype(np.float64)
     tables = {front: gains(front, position) for front in fronts}
     errors: dict[Front, list[NDArray[np.float64]]] = {front: [] for front in fronts}
     present: dict[Front, list[NDArray[np.bool_]]] = {front: [] for front in fronts}
     for _ in range(recordings):
-        if name == "burst":  # one in each chunk
+        if name == "hopping":
             signal = np.concatenate([make(rng, length, RATE_HZ) for _ in range(RECORDING_CHUNKS)])
+        elif name == "burst":  # one in each chunk, all at one frequency
+            gates = [burst_gate(rng, length, RATE_HZ) for _ in range(RECORDING_CHUNKS)]
+            signal = unit_power(np.concatenate(gates) * WAVEFORMS["qpsk"](rng, total, RATE_HZ))
         else:
             signal = make(rng, total, RATE_HZ)
         parts = np.fft.fft(np.stack([10 ** (snr_db / 20) * signal, noise(rng, total)]))
