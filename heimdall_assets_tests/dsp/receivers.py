@@ -130,7 +130,8 @@ def channel_filter(rate_hz: float, half_width_hz: float) -> Real:
     transition_hz = max(0.35 * half_width_hz, 0.004 * rate_hz)
     count = int(np.clip(8 * rate_hz / transition_hz, 201, 3001)) | 1
     taps: Real = firwin(count, min(half_width_hz, 0.4975 * rate_hz), fs=rate_hz, window=("kaiser", 9))
-    return taps / np.sqrt(np.sum(taps**2))
+    scaled: Real = taps / np.sqrt(np.sum(taps**2))
+    return scaled
 
 
 def skirt(rng: np.random.Generator, count: int, rate_hz: float, half_width_hz: float) -> Samples:
