@@ -184,9 +184,10 @@ class Measured:
         front, is_estimated = request.front, False
         parts: list[Rows] = []
         for group in reader:
-            may_estimate = not is_estimated and not group.is_broken  # the spectrum of gaps is no receiver's
-            rows, front = _rows_of(group, request, front, may_estimate=may_estimate, keep=keep)
-            is_estimated |= may_estimate
+            may_estimate = not is_estimated and not group.is_blind  # the spectrum of gaps is no receiver's
+            rows, found = _rows_of(group, request, front, may_estimate=may_estimate, keep=keep)
+            if not group.is_broken:
+                front, is_estimated = found, True  # lines in pieces tell no later chunk of the receiver
             parts.append(rows)
         rows = Rows.concatenate(parts)
         return cls(request, reader, front, rows, np.stack([feature.values(rows) for feature in FEATURES]))

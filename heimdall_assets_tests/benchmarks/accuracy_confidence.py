@@ -7,7 +7,7 @@ import numpy as np
 from heimdall_assets_tests.benchmarks.intervals import Line
 from heimdall_assets_tests.dsp.calibration import (
     HELD_OUT_CLASSES,
-    NOISE,
+    HELD_OUT_NOISE,
     Outcomes,
     expected_calibration_error,
     outcomes,
@@ -16,7 +16,7 @@ from heimdall_assets_tests.dsp.calibration import (
 
 def confidence_outcomes(seed: int, count: int) -> Outcomes:
     """Measure classes that the confidence was not fitted to."""
-    return outcomes((*HELD_OUT_CLASSES, NOISE), count, seed + 100)
+    return outcomes((*HELD_OUT_CLASSES, *HELD_OUT_NOISE), count, seed + 100)
 
 
 def confidence_line(result: Outcomes, seed: int) -> Line:
