@@ -38,7 +38,7 @@ def _is_limit(signal: str, front: Front, length: int) -> bool:
     """Return whether docs/accuracy.md lists this among what cannot be told apart."""
     if signal == "hopping":  # five bursts at five frequencies add up to a smooth spectrum
         return True
-    return signal.startswith("noise_like") and (front in STEEP or (signal == "noise_like" and length == SHORT_LENGTH))
+    return signal.startswith("noise_like") and (front in STEEP or length == SHORT_LENGTH)
 
 
 def signal_lines(signal: str, snr_db: float, seed: int, length: int, count: int) -> Iterator[Line]:
