@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from heimdall_assets.dsp.droop import estimate_response
 from heimdall_assets.dsp.passband import Hidden, Passband, estimate_passband
-from heimdall_assets.dsp.response import Response, estimate_response
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from heimdall_assets.dsp.grid import Grid
     from heimdall_assets.dsp.passes import Passes
+    from heimdall_assets.dsp.response import Response
     from heimdall_assets.dsp.transform import Chunks, Spectrum, Waveform
 
 

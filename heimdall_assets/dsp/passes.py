@@ -20,7 +20,7 @@ from heimdall_assets.dsp.clipping import find_extremes
 from heimdall_assets.dsp.detection import detect
 from heimdall_assets.dsp.excision import consecutive_mean_excision
 from heimdall_assets.dsp.noise import noise_floor
-from heimdall_assets.dsp.response import partition
+from heimdall_assets.dsp.partition import partition
 from heimdall_assets.dsp.shape import shape_of
 from heimdall_assets.dsp.transform import power_in_bands, strongest_bins, transform
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from heimdall_assets.dsp.excision import Excision
     from heimdall_assets.dsp.grid import Grid
     from heimdall_assets.dsp.noise import Floor
-    from heimdall_assets.dsp.response import Partition
+    from heimdall_assets.dsp.partition import Partition
     from heimdall_assets.dsp.shape import Shape
     from heimdall_assets.dsp.transform import Chunks, Column, Spectrum, Waveform
 
@@ -95,7 +95,7 @@ def compiled() -> Passes | None:
         keep its machine code in: to compile anew in every process takes longer than a batch of sessions.
     """
     try:
-        from heimdall_assets.dsp.compiled import detection, noise, response, samples, shape  # noqa: PLC0415 - half a second
+        from heimdall_assets.dsp.compiled import detection, noise, partition, samples, shape  # noqa: PLC0415 - 0.5 s
     except ImportError:
         return None
     except RuntimeError as error:
@@ -111,8 +111,8 @@ def compiled() -> Passes | None:
         noise.noise_floor,
         detection.detect,
         shape.shape_of,
-        response.strongest_bins,
-        response.partition,
+        samples.strongest_bins,
+        partition.partition,
         samples.power_in_bands,
         samples.carrier_bins,
     )

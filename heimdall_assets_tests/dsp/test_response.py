@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -11,15 +12,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from heimdall_assets.dsp import analyze, extract_features
+from heimdall_assets.dsp.droop import STEP_PRICE
 from heimdall_assets.dsp.front_end import FrontEnd
 from heimdall_assets.dsp.grid import grid_for
 from heimdall_assets.dsp.kernel import examine
+from heimdall_assets.dsp.partition import partition
 from heimdall_assets.dsp.passes import PLAIN, Passes, using
-from heimdall_assets.dsp.response import STEP_PRICE, Response, partition
 from heimdall_assets.dsp.transform import strongest_bins
 from heimdall_assets.errors import BadParameter
 from heimdall_assets_tests.dsp.receivers import SHAPES, amplitudes, droop, through
 from heimdall_assets_tests.dsp.signals import LENGTH, RATE_HZ, WAVEFORMS, Real, Samples, noise, tone, with_snr
+
+if TYPE_CHECKING:
+    from heimdall_assets.dsp.response import Response
 
 GNSS = Path(__file__).parents[2].parent / "shared" / "real_iq" / "single" / "gps_l1_4MHz_1575420kHz.cf32"
 

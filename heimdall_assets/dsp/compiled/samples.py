@@ -81,6 +81,13 @@ def transform(chunks: Chunks, grid: Grid, searched: slice) -> tuple[Waveform, Sp
     return waveform, spectrum
 
 
+def strongest_bins(bin_power: NDArray[np.float32], response: NDArray[np.float64], bands: slice) -> NDArray[np.intp]:
+    """Do what :func:`heimdall_assets.dsp.transform.strongest_bins` does."""
+    peak = np.empty(len(bin_power), np.intp)
+    _strongest_over(bin_power, response, bands.start, bands.stop, peak)
+    return peak
+
+
 def power_in_bands(coefficients: NDArray[np.complex64], grid: Grid, marked: NDArray[np.bool_]) -> Column:
     """Do what :func:`heimdall_assets.dsp.transform.power_in_bands` does."""
     result = np.empty(len(coefficients))
@@ -335,3 +342,24 @@ def _interpolate(
                 turn_below *= step_below
             residue += 0.5 * ((above + below) / (above - below)).real
         out[index] = start[index] + residue
+
+
+@njit([(READ_SINGLES, READ_COLUMN, INT, INT, INDICES)], fastmath=FINITE, **OPTIONS)
+def _strongest_over(
+    bin_power: NDArray[np.float32], response: Column, first: int, stop: int, out: NDArray[np.intp]
+) -> None:
+    rows, size = bin_power.shape
+    width = size // len(response)
+    for row in range(rows):
+        largest, of_band = -1.0, first
+        for band in range(first, stop):
+            highest = np.float32(0)
+            for i in range(band * width, (band + 1) * width):
+                highest = max(highest, bin_power[row, i])
+            if highest / response[band] > largest:
+                largest, of_band = highest / response[band], band
+        at = of_band * width
+        for i in range(of_band * width, (of_band + 1) * width):
+            if bin_power[row, i] > bin_power[row, at]:
+                at = i
+        out[row] = at

@@ -1,4 +1,4 @@
-"""The work on responses, compiled: see ``response`` for what it is and where it comes from."""
+"""Steps between levels, compiled: see ``partition`` for what it is and where it comes from."""
 
 from __future__ import annotations
 
@@ -7,15 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numba import njit
 
-from heimdall_assets.dsp.compiled.types import (
-    DOUBLE,
-    FINITE,
-    INDICES,
-    INT,
-    OPTIONS,
-    READ_COLUMN,
-    READ_SINGLES,
-)
+from heimdall_assets.dsp.compiled.types import DOUBLE, INDICES, OPTIONS, READ_COLUMN
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,16 +16,9 @@ if TYPE_CHECKING:
 
 
 def partition(levels: Column, precision: float, price: float) -> tuple[float, NDArray[np.intp]]:
-    """Do what :func:`heimdall_assets.dsp.response.partition` does."""
+    """Do what :func:`heimdall_assets.dsp.partition.partition` does."""
     stretches = np.empty(len(levels), np.intp)
     return float(_partition(levels, precision, price, stretches)), stretches
-
-
-def strongest_bins(bin_power: NDArray[np.float32], response: NDArray[np.float64], bands: slice) -> NDArray[np.intp]:
-    """Do what :func:`heimdall_assets.dsp.transform.strongest_bins` does."""
-    peak = np.empty(len(bin_power), np.intp)
-    _strongest(bin_power, response, bands.start, bands.stop, peak)
-    return peak
 
 
 HUGE = 1e300
@@ -68,22 +53,3 @@ def _partition(levels: Column, precision: float, price: float, stretches: NDArra
         stretches[cell] = stretch - 1 - stretches[cell]
     total: float = least[count] + 0.5 * precision * squares
     return total
-
-
-@njit([(READ_SINGLES, READ_COLUMN, INT, INT, INDICES)], fastmath=FINITE, **OPTIONS)
-def _strongest(bin_power: NDArray[np.float32], response: Column, first: int, stop: int, out: NDArray[np.intp]) -> None:
-    rows, size = bin_power.shape
-    width = size // len(response)
-    for row in range(rows):
-        largest, of_band = -1.0, first
-        for band in range(first, stop):
-            highest = np.float32(0)
-            for i in range(band * width, (band + 1) * width):
-                highest = max(highest, bin_power[row, i])
-            if highest / response[band] > largest:
-                largest, of_band = highest / response[band], band
-        at = of_band * width
-        for i in range(of_band * width, (of_band + 1) * width):
-            if bin_power[row, i] > bin_power[row, at]:
-                at = i
-        out[row] = at
