@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from heimdall_assets.db.values import json_number
 from heimdall_assets.records import UNCALIBRATED_DB, ReceiverSettings
 
 if TYPE_CHECKING:
@@ -75,8 +76,8 @@ def differs_from_settings(moment: str) -> str:
             SELECT 1 FROM jsonb_each(CASE WHEN jsonb_typeof(mf.extraction_metadata -> 'receivers') = 'object'
                                           THEN mf.extraction_metadata -> 'receivers' END) input (rx_id, used)
             LEFT JOIN LATERAL ({in_force("input.rx_id", moment)}) held ON true
-            WHERE CASE WHEN (coalesce({_number("used -> 'calibration_db'")}, {UNCALIBRATED_DB}),
-                             {_number("used -> 'passband_hz' -> 0")}, {_number("used -> 'passband_hz' -> 1")},
+            WHERE CASE WHEN (coalesce({json_number("used -> 'calibration_db'")}, {UNCALIBRATED_DB}),
+                             {json_number("used -> 'passband_hz' -> 0")}, {json_number("used -> 'passband_hz' -> 1")},
                              coalesce(used -> 'remove_dc' = 'true', false))
                             IS DISTINCT FROM
                             (coalesce(held.calibration_db, {UNCALIBRATED_DB}),
@@ -85,7 +86,3 @@ def differs_from_settings(moment: str) -> str:
                                     WHERE r ->> 'rx_id' = input.rx_id
                                       AND coalesce(r -> 'error' ->> 'reason', 'bad_parameter') = 'bad_parameter')
                   END)"""
-
-
-def _number(value: str) -> str:
-    return f"CASE WHEN jsonb_typeof({value}) = 'number' THEN ({value})::double precision END"

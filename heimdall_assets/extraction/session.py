@@ -206,7 +206,7 @@ def _refusal(session: Session, state: str | None) -> HeimdallError | None:
         return SessionNotCompleted(f"session {session.id} is {session.status}, not completed")
     if state == "ignored":
         return SessionIgnored(f"session {session.id} is ignored: `heimdall ignore --undo {session.id}` brings it back")
-    if not session.measurements:
+    if not session.measurements and session.bad_value is None:
         return NoRecordings(f"no measurement of session {session.id} has IQ data")
     return None
 
