@@ -167,7 +167,10 @@ def missing_sessions(connection: Connection, session_ids: Collection[UUID]) -> l
     return [key for key in session_ids if key not in found]
 
 
-_DISTANCE = sa.func.abs(known_sources.c.frequency_hz - sa.bindparam("frequency_hz", type_=sa.BigInteger))
+# Numeric: the difference of two bigints may be none.
+_DISTANCE = sa.func.abs(
+    sa.cast(known_sources.c.frequency_hz, sa.Numeric) - sa.bindparam("frequency_hz", type_=sa.BigInteger)
+)
 _NEAREST_SOURCES = (
     sa.select(known_sources, _DISTANCE.label("distance_hz"))
     .where(sa.bindparam("tolerance_hz", type_=sa.Double) >= _DISTANCE)
