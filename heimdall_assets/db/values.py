@@ -190,6 +190,8 @@ def read_any_value(connection: psycopg.Connection[Any], _record: object) -> None
         oid = psycopg.adapters.types[name].oid
         connection.adapters.register_loader(oid, _time_loader(oid))
     if connection.info.parameter_status("server_encoding") == "SQL_ASCII":
+        connection.execute("SET client_encoding TO 'UTF8'")
+        connection.commit()
         for name in ("text", "varchar", "bpchar", "name"):
             connection.adapters.register_loader(name, _TextLoader)
 
