@@ -189,9 +189,8 @@ def read_any_value(connection: psycopg.Connection[Any], _record: object) -> None
     for name in ("timestamptz", "timestamp"):
         oid = psycopg.adapters.types[name].oid
         connection.adapters.register_loader(oid, _time_loader(oid))
+    # Such a server checks nothing while the client says that it has no encoding either; else it refuses to send them.
     if connection.info.parameter_status("server_encoding") == "SQL_ASCII":
-        connection.execute("SET client_encoding TO 'UTF8'")
-        connection.commit()
         for name in ("text", "varchar", "bpchar", "name"):
             connection.adapters.register_loader(name, _TextLoader)
 
@@ -203,10 +202,10 @@ _ESCAPED = re.compile(r"\\u(?:0000|[dD][89a-fA-F])")
 def from_json(data: bytes | str) -> Any:
     """What a JSON document of the database holds.
 
-    A number that is too large is None. A document that Python cannot take apart, since it is nested too deep, is its
+    A number that is too large is None; a byte that is not UTF-8 is U+FFFD. A document that Python cannot take apart, since it is nested too deep, is its
     text.
     """
-    text = data if isinstance(data, str) else _text(data)
+    text = data if isinstance(data, str) else data.decode(errors="replace")
     load = partial(json.loads, parse_int=_number, parse_float=_number) if _LONG_NUMBER.search(text) else json.loads
     try:
         return load(text)

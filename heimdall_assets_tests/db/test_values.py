@@ -150,9 +150,9 @@ def test_nan_is_refused_in_json() -> None:
 def test_bytes_of_a_database_without_an_encoding_are_read_and_named(server_url: URL) -> None:
     with database_without_encoding(server_url) as engine:
         assert scalar(engine, "'Torino'::text") == "Torino"
-        assert type(scalar(engine, "'Zürich'::varchar")) is str
+        assert scalar(engine, "CAST(:name AS varchar)", name="Zürich") == "Zürich"
         assert scalar(engine, "convert_from('\\xc3bc'::bytea, 'SQL_ASCII')") == "ü"
         found = scalar(engine, "convert_from('\\x61ff62'::bytea, 'SQL_ASCII')")
         assert isinstance(found, UnreadableText)
         assert found == "a\\xffb"
-        assert scalar(engine, "to_jsonb(convert_from('\\x61ff62'::bytea, 'SQL_ASCII'))") == "a\\xffb"
+        assert scalar(engine, "to_jsonb(convert_from('\\x61ff62'::bytea, 'SQL_ASCII'))") == "a\ufffdb"
