@@ -202,8 +202,8 @@ _ESCAPED = re.compile(r"\\u(?:0000|[dD][89a-fA-F])")
 def from_json(data: bytes | str) -> Any:
     """What a JSON document of the database holds.
 
-    A number that is too large is None; a byte that is not UTF-8 is U+FFFD. A document that Python cannot take apart, since it is nested too deep, is its
-    text.
+    A number that is too large is None; a byte that is not UTF-8 is U+FFFD. A document that Python cannot take apart,
+    since it is nested too deep, is its text.
     """
     text = data if isinstance(data, str) else data.decode(errors="replace")
     load = partial(json.loads, parse_int=_number, parse_float=_number) if _LONG_NUMBER.search(text) else json.loads

@@ -1,13 +1,30 @@
-"""What a tick does besides planning: it may fail, and the plan is launched all the same."""
+"""Planning and what a tick does besides: each may fail, and the failure of one is not that of the other."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
+from dagster import DagsterInstance
 from sqlalchemy.engine import Engine
 
 from heimdall_assets.db import stoppages
+from heimdall_assets.defs.checks import report_stoppage
+from heimdall_assets.defs.resources import Heimdall
+from heimdall_assets.errors import DatabaseError
 
 logger = logging.getLogger(__name__)
+
+
+@contextmanager
+def planning(instance: DagsterInstance, heimdall: Heimdall, engine: Engine, task: str) -> Iterator[None]:
+    """Let an error of the block be seen by everybody until the task succeeds again, and go on its way."""
+    try:
+        with stoppages.noted(engine, task):
+            yield
+    except Exception:
+        with suppress(DatabaseError):
+            report_stoppage(heimdall, instance)
+        raise
 
 
 def done_apart(engine: Engine, *steps: Callable[[], None]) -> None:

@@ -8,7 +8,7 @@ from sqlalchemy.engine import Engine
 
 from heimdall_assets.db import pauses, requests, stoppages
 from heimdall_assets.db.engine import transaction
-from heimdall_assets.defs.apart import done_apart
+from heimdall_assets.defs.apart import done_apart, planning
 from heimdall_assets.defs.checks import evaluations
 from heimdall_assets.defs.jobs import extract_features
 from heimdall_assets.defs.logs import shown_in
@@ -50,7 +50,7 @@ def _tick(context: ScheduleEvaluationContext, heimdall: Heimdall) -> list[RunReq
     )
     try:
         with heimdall.engine() as engine:
-            with stoppages.noted(engine, stoppages.SCHEDULE):
+            with planning(context.instance, heimdall, engine, stoppages.SCHEDULE):
                 with transaction(engine) as connection:
                     is_held = pauses.current_pause(connection) is not None
                 if not is_held:

@@ -25,7 +25,7 @@ from heimdall_assets.db.coverage import last_attempt_finished
 from heimdall_assets.db.engine import transaction
 from heimdall_assets.db.locks import planner_lock
 from heimdall_assets.db.states import database_time
-from heimdall_assets.defs.apart import done_apart
+from heimdall_assets.defs.apart import done_apart, planning
 from heimdall_assets.defs.checks import evaluations
 from heimdall_assets.defs.jobs import extract_features, extract_sessions
 from heimdall_assets.defs.logs import shown_in
@@ -78,7 +78,7 @@ def _tick(context: SensorEvaluationContext, heimdall: Heimdall) -> SensorResult 
     cursor = Cursor.parse(context.cursor)
     try:
         with heimdall.engine() as engine:
-            with stoppages.noted(engine, stoppages.SENSOR):
+            with planning(context.instance, heimdall, engine, stoppages.SENSOR):
                 with transaction(engine) as connection:
                     now = database_time(connection)
                     lockless = fail_dead_runs(context.instance, connection, LOCKED_JOB_NAMES, cursor.lockless_runs)

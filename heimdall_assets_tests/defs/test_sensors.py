@@ -226,7 +226,7 @@ def test_coverage_is_reported_at_most_once_a_minute(
 ) -> None:
     extract_session(engine, factory.add(), settings)
     first = tick(dagster)
-    assert len(first.asset_events) == 9
+    assert len(first.asset_events) == 10
     extract_session(engine, factory.add(minutes=5), settings)
     assert not tick(dagster, first.cursor).asset_events
     values = json.loads(first.cursor or "")
