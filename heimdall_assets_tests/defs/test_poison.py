@@ -7,18 +7,24 @@ import uuid
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 import sqlalchemy as sa
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 from pydantic import SecretStr
+from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from typer.testing import CliRunner
 
 from heimdall_assets.cli.app import app
-from heimdall_assets.db import tables
+from heimdall_assets.db import ledger, tables, work
 from heimdall_assets.db.engine import transaction
 from heimdall_assets.db.reconciliation import disagreements
 from heimdall_assets.defs.checks import evaluations
 from heimdall_assets.defs.reports import report_events
 from heimdall_assets.defs.resources import Heimdall
+from heimdall_assets.extraction import extract_session
 from heimdall_assets_tests.db.rows import add_features
 from heimdall_assets_tests.defs.test_schedules import tick as schedule_tick
 from heimdall_assets_tests.defs.test_sensors import launch, requests_of, tick
@@ -147,7 +153,7 @@ def healthy(factory: SessionFactory, **columns: Any) -> uuid.UUID:
     return factory.add([GOOD] * 2, session_start=now, created_at=now, updated_at=now, **columns)
 
 
-def work(dagster: Dagster, cursor: str | None = None) -> str | None:
+def tick_and_run(dagster: Dagster, cursor: str | None = None) -> str | None:
     """One tick, and the runs that it asks for; its cursor."""
     answer = tick(dagster, cursor)
     for request in requests_of(answer):
@@ -203,9 +209,9 @@ def test_a_value_in_any_column_fails_its_own_session_by_name_and_all_others_go_o
     first = healthy(factory)
     cursor = None
     for _ in range(len(poisoned) // 250 + 2):
-        cursor = work(dagster, cursor)
+        cursor = tick_and_run(dagster, cursor)
     second = healthy(factory)
-    work(dagster, cursor)
+    tick_and_run(dagster, cursor)
     assert {factory.state(first), factory.state(second)} == {"done"}
     for session_id, (table, column, kind, value) in poisoned.items():
         state, reason, message = state_of(factory, session_id)
@@ -221,3 +227,83 @@ def test_a_value_in_any_column_fails_its_own_session_by_name_and_all_others_go_o
     assert answer.exit_code == 0, answer.output
     schedule_tick(dagster)
     assert {factory.state(first), factory.state(second)} == {"done"}
+
+
+MOMENTS = st.one_of(
+    st.sampled_from(TIMES),
+    st.integers(10_000, 294_276).map(lambda year: f"{year}-06-01 12:00:00+00"),
+    st.integers(1, 4713).map(lambda year: f"{year:04}-06-01 12:00:00+00 BC"),
+)
+SECONDS = st.sampled_from(NUMBERS) | st.floats(1e12, exclude_min=True).map(str) | st.floats(max_value=-1e13).map(str)
+BAD_SESSIONS = st.one_of(
+    st.tuples(st.sampled_from(["session_start", "session_end", "created_at", "updated_at"]), MOMENTS),
+    st.tuples(st.just("duration_seconds"), SECONDS),
+)
+
+
+@hypothesis_settings(max_examples=5, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(BAD_SESSIONS, min_size=1, max_size=8))
+def test_sessions_that_are_found_by_their_window_fail_by_name_and_take_no_other_ones_measurements(
+    engine: Engine, factory: SessionFactory, bad: list[tuple[str, str]]
+) -> None:
+    with transaction(engine) as connection:
+        for table in ("measurements", "recording_sessions", "feature_states"):
+            connection.execute(sa.text(f"DELETE FROM heimdall.{table}"))
+    now = datetime.now(UTC)
+    times: dict[str, Any] = {
+        "session_start": now - timedelta(seconds=2),
+        "created_at": now - timedelta(seconds=2),
+        "updated_at": now,
+    }
+    good = factory.add([], **times, session_end=now + timedelta(seconds=2))
+    ids = [factory.add([], **{**times, column: value}) for column, value in bad]
+    with transaction(engine) as connection:
+        station = connection.scalar(sa.select(tables.websdr_stations.c.id).limit(1)) or uuid.uuid4()
+        insert = postgresql_insert(tables.websdr_stations)
+        connection.execute(insert.values(id=station, name="RX1", latitude=45.0, longitude=7.0).on_conflict_do_nothing())
+        connection.execute(
+            sa.insert(tables.measurements).values(
+                timestamp=now,
+                websdr_station_id=station,
+                iq_data_location=GOOD,
+                created_at=now,
+                frequency_hz=145_500_000,
+                iq_sample_rate=10_000,
+            )
+        )
+        assert ledger.catch_up(connection, since=None, is_full=True) == len(ids) + 1
+    assert extract_session(engine, good, factory.settings).has_features
+    for session_id, (column, _) in zip(ids, bad, strict=True):
+        assert factory.state(session_id) == "pending"
+        outcome = extract_session(engine, session_id, factory.settings)
+        assert (outcome.has_features, outcome.reason) == (False, "bad_row")
+        assert f"recording_sessions.{column} = " in (outcome.message or "")
+    with transaction(engine) as connection:
+        assert disagreements(connection) == []
+        work.refresh(connection)
+    assert {factory.state(session_id) for session_id in ids} == {"quarantined"}
+
+
+@pytest.mark.parametrize("escape", ["\\u0000", "\\ud800", "\\udfff\\ud83d"])
+def test_what_no_database_holds_in_the_metadata_of_recordings_is_stored_as_a_replacement(
+    engine: Engine, factory: SessionFactory, settings: Settings, escape: str
+) -> None:
+    factory.write_files()
+    whole = np.load(factory.root / GOOD).astype(np.complex64)
+    for name, datatype in (("good", "cf32_le"), ("bad", f"cf32{escape}")):
+        text = (
+            f'{{"global": {{"core:datatype": "{datatype}", "core:sample_rate": 10000, "core:version": "1.0.0", '
+            f'"core:description": "a{escape}b", "core:author": "{escape}"}}, "captures": [], "annotations": []}}'
+        )
+        (factory.root / f"{name}.sigmf-meta").write_text(text)
+        whole.tofile(factory.root / f"{name}.sigmf-data")
+    good, bad = (factory.add([f"{name}.sigmf-meta"]) for name in ("good", "bad"))
+    with transaction(engine) as connection:
+        connection.execute(sa.update(tables.measurements).values(iq_data_format="sigmf"))
+    assert extract_session(engine, good, settings).has_features
+    outcome = extract_session(engine, bad, settings)
+    assert not outcome.has_features
+    state, reason, message = state_of(factory, bad)
+    assert (state, reason) == ("quarantined", outcome.reason)
+    assert reason != "unexpected"
+    (message or "").encode()
