@@ -7,10 +7,13 @@
     ├── DatabaseError
     │   ├── DatabaseUnavailable      no server answers, or it went away
     │   ├── WrongDatabase            the server answers, but its tables are not ours (or not yet)
+    │   │   └── DatabaseRefused      the server does not let the role in, or the role lacks a privilege
+    │   ├── BadData                  a value that PostgreSQL, its arithmetic or its driver cannot hold
     │   ├── UnknownSession           no recording session has this id
     │   ├── UnknownRequest           no request has this id
     │   ├── UnknownStation           no receiver has this name
     │   └── SessionBusy              another run holds the session's lock for too long
+    ├── BadRow                       a row of Heimdall holds a value that cannot be worked with
     ├── RecordingError               one receiver's IQ object cannot be used
     │   ├── LocationRefused          outside the allowed roots, or of a scheme that is not served
     │   ├── RecordingNotFound        the object does not exist
@@ -49,7 +52,15 @@ Each class has a ``reason``: the short, stable word that is stored in ``feature_
 
 from __future__ import annotations
 
+import re
 from typing import ClassVar
+
+_NOT_STORABLE = re.compile("[\x00\ud800-\udfff]")
+
+
+def storable(text: str) -> str:
+    """A text without what PostgreSQL cannot store: NUL and lone surrogates become U+FFFD."""
+    return _NOT_STORABLE.sub("\ufffd", text)
 
 
 class HeimdallError(Exception):
@@ -68,8 +79,8 @@ class HeimdallError(Exception):
 
     @property
     def message(self) -> str:
-        """The error's text on one line."""
-        return " ".join(str(self).split())
+        """The error's text on one line, as PostgreSQL can store it."""
+        return storable(" ".join(str(self).split()))
 
 
 class SettingError(HeimdallError):
@@ -97,6 +108,18 @@ class WrongDatabase(DatabaseError):
     reason = "wrong_database"
 
 
+class DatabaseRefused(WrongDatabase):
+    """The server does not let the role in, or the role may not do what was asked."""
+
+    reason = "database_refused"
+
+
+class BadData(DatabaseError):
+    """A value that PostgreSQL, its arithmetic or its driver cannot hold."""
+
+    reason = "bad_data"
+
+
 class UnknownSession(DatabaseError):
     """No recording session has this id."""
 
@@ -120,6 +143,15 @@ class SessionBusy(DatabaseError):
 
     reason = "session_busy"
     transient = True
+
+
+class BadRow(HeimdallError):
+    """A row of Heimdall holds a value that cannot be worked with; names table, column and value.
+
+    Not tried again by itself: the row has to be corrected first.
+    """
+
+    reason = "bad_row"
 
 
 class RecordingError(HeimdallError):

@@ -105,6 +105,8 @@ class Measurement:
     iq_sample_rate_hz: float | None
     settings: ReceiverSettings = ReceiverSettings()
     """The station's at the start of the session."""
+    bad_value: str | None = None
+    """What of its row, or its station's, cannot be worked with: ``table.column = value``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +121,8 @@ class Session:
     known_source: KnownSource | None = None
     ground_truth: str | None = None
     """How known_source was found: "session" (named by it), "frequency" (the only one near it), or None."""
+    bad_value: str | None = None
+    """What of its row, or its known source's, cannot be worked with: ``table.column = value``."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from heimdall_assets.db.staleness import is_stale
 from heimdall_assets.db.suspects import WAITING_SINCE, current_sessions, suspects
 from heimdall_assets.db.tables import feature_attempts as attempts
 from heimdall_assets.db.tables import feature_coverage_reports as reports
+from heimdall_assets.db.values import TIME, is_sound
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,21 +68,23 @@ _STATS = f"""
 # From one day's latest session to that of the day before: an index is asked as often as there are days.
 _LATEST_DAYS = f"""
     WITH RECURSIVE latest (start) AS (
-        SELECT max({STARTS.format("s")}) FROM heimdall.recording_sessions s WHERE s.status = 'completed'
+        SELECT max({STARTS.format("s")}) FROM heimdall.recording_sessions s
+        WHERE s.status = 'completed' AND {is_sound(STARTS.format("s"), TIME)}
         UNION ALL
         SELECT (SELECT {STARTS.format("s")} FROM heimdall.recording_sessions s
                 WHERE s.status = 'completed'
                   AND {STARTS.format("s")} < date_trunc('day', latest.start, 'UTC')
+                  AND {is_sound(STARTS.format("s"), TIME)}
                 ORDER BY {STARTS.format("s")} DESC LIMIT 1)
         FROM latest WHERE latest.start IS NOT NULL)
     SELECT date_trunc('day', start, 'UTC') AS day FROM latest WHERE start IS NOT NULL LIMIT :days"""
 
-_BY_DAY = """
+_BY_DAY = f"""
     SELECT (start AT TIME ZONE 'UTC')::date AS day,
            count(*) AS total,
            count(*) FILTER (WHERE state IN ('done', 'partial')) AS with_features,
            count(*) FILTER (WHERE state IN ('failed', 'quarantined')) AS failed
-    FROM sessions WHERE start >= :since
+    FROM sessions WHERE start >= :since AND {is_sound("start", TIME)}
     GROUP BY 1 ORDER BY 1 DESC LIMIT :days"""
 
 _FAILED = f"""
@@ -156,7 +159,10 @@ def is_report_current(connection: Connection) -> bool:
 
 
 def coverage_by_day(connection: Connection, *, days: int = 60) -> list[dict[str, Any]]:
-    """Completed sessions a day (UTC, by their start), the latest days first: total, with_features, failed."""
+    """Completed sessions a day (UTC, by their start), the latest days first: total, with_features, failed.
+
+    A session whose start is not of a day that Python knows is on none of them.
+    """
     since = connection.scalars(sa.text(_LATEST_DAYS), {"days": days}).all()
     if not since:
         return []

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import re
 from contextlib import contextmanager
-from functools import partial
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 from sqlalchemy import exc
 
+from heimdall_assets.db import values
 from heimdall_assets.db.urls import HEIMDALL_DRIVER
-from heimdall_assets.errors import DatabaseError, DatabaseUnavailable, SessionBusy, WrongDatabase
+from heimdall_assets.errors import (
+    BadData,
+    DatabaseError,
+    DatabaseRefused,
+    DatabaseUnavailable,
+    SessionBusy,
+    WrongDatabase,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,12 +27,26 @@ if TYPE_CHECKING:
 
 CONNECT_TIMEOUT_S = 5
 _UPGRADE_HINT = "run `heimdall db upgrade` first"
+# What the server says before there is a connection has no SQLSTATE: libpq keeps its text only.
+_REFUSALS = (
+    r".* authentication failed for user",
+    r'role ".*" (does not exist|is not permitted to log in)',
+    r"no pg_hba\.conf entry",
+    r"pg_hba\.conf rejects",
+    r"permission denied for database",
+)
+_AT_THE_START = (
+    (r'FATAL: +database ".*" does not exist', "3D000"),
+    (rf"FATAL: +({'|'.join(_REFUSALS)})|no password supplied", "28000"),
+)
 _BY_SQLSTATE: dict[str, tuple[type[DatabaseError], str]] = {
     "42P01": (WrongDatabase, f"a table of Heimdall is missing: {_UPGRADE_HINT}"),
     "42703": (WrongDatabase, f"a column of Heimdall's tables is missing: {_UPGRADE_HINT}"),
     "3F000": (WrongDatabase, f"the schema heimdall is missing: {_UPGRADE_HINT}"),
     "3D000": (WrongDatabase, "the database does not exist"),
-    "42501": (WrongDatabase, "the database role lacks a privilege"),
+    "42501": (DatabaseRefused, "the database role lacks a privilege"),
+    "28000": (DatabaseRefused, "the server does not let the role in"),
+    "28P01": (DatabaseRefused, "the server does not let the role in"),
     "55P03": (SessionBusy, "another run holds the lock"),
 }
 
@@ -46,14 +66,18 @@ def open_engine(url: URL, *, pool_size: int = 5) -> Engine:
     Engine
         Connections are checked before use, so that a restart of the server costs nothing but a reconnection.
     """
-    return sa.create_engine(
+    engine = sa.create_engine(
         url.set(drivername=HEIMDALL_DRIVER),
         pool_size=pool_size,
         max_overflow=pool_size,
         pool_pre_ping=True,
-        json_serializer=partial(json.dumps, allow_nan=False),
+        json_serializer=values.to_json,
+        json_deserializer=values.from_json,
         connect_args={"connect_timeout": CONNECT_TIMEOUT_S, "application_name": "heimdall_assets"},
     )
+    # before what SQLAlchemy asks a new connection
+    sa.event.listen(engine, "connect", values.read_any_value, insert=True)
+    return engine
 
 
 @contextmanager
@@ -68,18 +92,23 @@ def translated() -> Iterator[None]:
             kind, meaning = _BY_SQLSTATE[state]
             raise kind(f"{meaning} ({detail})") from error
         # 08: connection lost, 53: out of resources, 57P: the server is shutting down or starting
-        if error.connection_invalidated or state is None or state[:2] in {"08", "53"} or state[:3] == "57P":
+        is_lost = state is None and isinstance(error, exc.OperationalError | exc.InterfaceError)
+        if error.connection_invalidated or is_lost or (state or "")[:2] in {"08", "53"} or (state or "")[:3] == "57P":
             raise DatabaseUnavailable(f"PostgreSQL is not available: {detail}") from error
+        # 22: data exception, of which a division by zero is none of the value; the driver's own have no SQLSTATE
+        is_data = (state or "")[:2] == "22" and state != "22012"
+        if is_data or (state is None and isinstance(error, exc.DataError)):
+            raise BadData(f"a value that cannot be held: {detail}") from error
         raise DatabaseError(detail) from error
     except exc.TimeoutError as error:
         raise DatabaseUnavailable(f"no free connection to PostgreSQL: {error}") from error
 
 
 def _sqlstate(error: exc.DBAPIError) -> str | None:
-    """The error's SQLSTATE; of a failed connection, of which libpq keeps only the text, that of a missing database."""
-    state: str | None = getattr(error.orig, "sqlstate", None)
-    if state is None and re.search(r'FATAL: +database ".*" does not exist', str(error.orig)):
-        return "3D000"
+    """The error's SQLSTATE; where a connection failed, that of what the server said."""
+    state: str | None = getattr(error.orig, "sqlstate", None) or getattr(error.orig, "pgcode", None)
+    if state is None:
+        return next((state for said, state in _AT_THE_START if re.search(said, str(error.orig))), None)
     return state
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import math
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB, insert
 
 from heimdall_assets.db.tables import measurement_features as features
+from heimdall_assets.db.values import from_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,7 +40,7 @@ class StoredFeatures:
         All receivers in it.
     row : mapping
         The whole row. Other code's may hold anything that is JSON: receivers that are no objects are left out, and
-        metadata that are none are empty.
+        metadata that are none are empty. Numbers that are not finite are None.
     """
 
     failed: bool
@@ -61,20 +62,25 @@ def stored_features(connection: Connection, session_id: UUID, *, for_update: boo
     receivers = [item for item in map(_object, row.receiver_features or ()) if item is not None]
     metadata = row.extraction_metadata if isinstance(row.extraction_metadata, dict) else {}
     number = metadata.get("feature_version")
+    values = {name: _finite(value) for name, value in row._asdict().items()}
     return StoredFeatures(
         failed=bool(row.extraction_failed),
         feature_version=number if type(number) is int else None,
         num_usable=sum("error" not in receiver for receiver in receivers),
         num_receivers=len(receivers),
-        row={**row._asdict(), "receiver_features": receivers, "extraction_metadata": metadata},
+        row={**values, "receiver_features": receivers, "extraction_metadata": metadata},
     )
+
+
+def _finite(value: object) -> object:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _object(item: object) -> dict[str, Any] | None:
     """A receiver's object, also where it was encoded twice; None for anything else."""
     if isinstance(item, str):
         try:
-            item = json.loads(item)
+            item = from_json(item)
         except ValueError:
             return None
     return item if isinstance(item, dict) else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -10,6 +11,19 @@ import sqlalchemy as sa
 
 from heimdall_assets.db.tables import known_sources
 from heimdall_assets.db.validity import RECEIVER_SETTINGS, differs_from_settings, in_force, settings_of
+from heimdall_assets.db.values import (
+    DURATION,
+    MEASUREMENT_COLUMNS,
+    NUMBER,
+    SESSION_COLUMNS,
+    SOURCE_COLUMNS,
+    STATION_COLUMNS,
+    TIME,
+    is_sound,
+    sound_time,
+    unreadable,
+    unsound,
+)
 from heimdall_assets.errors import UnknownSession
 from heimdall_assets.records import KnownSource, Measurement, Session, Station
 
@@ -23,11 +37,22 @@ _link_by_engine: WeakKeyDictionary[Engine, bool] = WeakKeyDictionary()
 
 STARTS = "coalesce({0}.session_start, {0}.created_at)"
 """A session's window opens at its start; CONTRACT: session_start, or created_at where that is null."""
-ENDS = f"coalesce({{0}}.session_end, {STARTS} + {{0}}.duration_seconds * interval '1 second')"
+ENDS = f"""
+        CASE WHEN {is_sound(STARTS, TIME)} AND {is_sound("{0}.session_end", TIME)} IS NOT FALSE
+             THEN coalesce({{0}}.session_end,
+                           CASE WHEN {is_sound("{0}.duration_seconds", DURATION)}
+                                THEN {STARTS} + {{0}}.duration_seconds * interval '1 second' END) END""".strip()
+"""Where it closes; NULL, so that nothing lies inside, where a value cannot be worked with."""
+
+_COMPLETED_AT = f"{sound_time('s.updated_at', 's.created_at', 's.session_start', 'statement_timestamp()')}"
+"""When Heimdall touched a session last, as far as that can be worked with."""
+
+_UNSOUND_SESSION = unsound("recording_sessions", "{0}", SESSION_COLUMNS)
 
 _MEASUREMENT = """
         SELECT s.id AS session_id, m.id, m."timestamp", m.frequency_hz, m.iq_data_location, m.iq_data_format,
-               m.iq_sample_rate, st.name, st.latitude, st.longitude, st.altitude_asl""".strip()
+               m.iq_sample_rate, m.created_at, m.duration_seconds,
+               st.name, st.latitude, st.longitude, st.altitude_asl""".strip()
 
 VERSION = """
         CASE WHEN jsonb_typeof(mf.extraction_metadata -> 'feature_version') = 'number'
@@ -101,10 +126,11 @@ def classified(connection: Connection, wanted: str) -> str:
         and has no version; one that it marked extraction_failed counts as none. What only feature_states can know is
         taken from it: that features of our code are stale (where that is forgotten, the settings of receivers tell it
         again), that there are other inputs than those that they were computed from, and that a session without
-        features is failed or quarantined.
+        features is failed or quarantined. A session with a value that cannot be worked with is never empty: it is
+        tried, and fails by the value's name.
     """
     return f"""
-        SELECT s.id, coalesce(s.updated_at, s.created_at, s.session_start) AS completed_at,
+        SELECT s.id, {_COMPLETED_AT} AS completed_at,
                l.total AS measurements_total,
                CASE WHEN f.usable IS NULL THEN 0 ELSE l.with_features END AS measurements_with_features,
                f.version AS feature_version,
@@ -112,7 +138,7 @@ def classified(connection: Connection, wanted: str) -> str:
                     THEN coalesce(known.stale_reason, CASE WHEN f.differs THEN '{RECEIVER_SETTINGS}' END)
                END AS stale_reason,
                CASE WHEN known.feature_version = f.version THEN known.new_inputs END AS new_inputs,
-               CASE WHEN f.usable IS NULL AND l.total = 0 THEN 'empty'
+               CASE WHEN f.usable IS NULL AND l.total = 0 AND {_UNSOUND_SESSION.format("s")} IS NULL THEN 'empty'
                     WHEN f.usable IS NULL OR (known.feature_version = f.version AND known.new_inputs IS NOT NULL)
                     THEN CASE WHEN known.state IN ('failed', 'quarantined') THEN known.state ELSE 'pending' END
                     WHEN f.version IS NOT NULL AND f.has_errors THEN 'partial'
@@ -141,7 +167,10 @@ def missing_sessions(connection: Connection, session_ids: Collection[UUID]) -> l
     return [key for key in session_ids if key not in found]
 
 
-_DISTANCE = sa.func.abs(known_sources.c.frequency_hz - sa.bindparam("frequency_hz", type_=sa.BigInteger))
+# Numeric: the difference of two bigints may be none.
+_DISTANCE = sa.func.abs(
+    sa.cast(known_sources.c.frequency_hz, sa.Numeric) - sa.bindparam("frequency_hz", type_=sa.BigInteger)
+)
 _NEAREST_SOURCES = (
     sa.select(known_sources, _DISTANCE.label("distance_hz"))
     .where(sa.bindparam("tolerance_hz", type_=sa.Double) >= _DISTANCE)
@@ -173,8 +202,10 @@ def load_session(connection: Connection, session_id: UUID, *, source_tolerance_h
         raise UnknownSession(f"there is no recording session {session_id}")
     row = rows[0]
     measurements = [_measurement(each) for each in rows if each.measurement_id is not None]
+    bad_value = row.bad_value or unreadable(row, "recording_sessions", ("session_name",))
     source, ground_truth = None, None
     if row.known_source_id is not None:
+        bad_value = bad_value or _bad_source(connection, row.known_source_id)
         source = _source(connection, known_sources.c.id == row.known_source_id)
         ground_truth = "session" if source else None
     if source is None and measurements:
@@ -190,6 +221,7 @@ def load_session(connection: Connection, session_id: UUID, *, source_tolerance_h
         measurements=tuple(measurements),
         known_source=source,
         ground_truth=ground_truth,
+        bad_value=bad_value,
     )
 
 
@@ -201,9 +233,14 @@ def _with_measurements(connection: Connection) -> str:
     """SQL for a session, a row a measurement, each with its receiver's settings; one row where there is none."""
     return f"""
         WITH wanted AS MATERIALIZED (SELECT * FROM heimdall.recording_sessions WHERE id = :id)
-        SELECT w.session_name, w.status, {STARTS.format("w")} AS started_at, w.known_source_id,
+        SELECT w.session_name, w.status, w.known_source_id, {_UNSOUND_SESSION.format("w")} AS bad_value,
+               {sound_time("w.session_start", "w.created_at", "statement_timestamp()")} AS started_at,
                m.id AS measurement_id, m."timestamp", m.frequency_hz, m.iq_data_location, m.iq_data_format,
-               m.iq_sample_rate, m.name, m.latitude, m.longitude, m.altitude_asl,
+               m.iq_sample_rate, m.name, m.altitude_asl,
+               CASE WHEN {is_sound("m.latitude", NUMBER)} THEN m.latitude END AS latitude,
+               CASE WHEN {is_sound("m.longitude", NUMBER)} THEN m.longitude END AS longitude,
+               coalesce({unsound("measurements", "m", MEASUREMENT_COLUMNS)},
+                        {unsound("websdr_stations", "m", STATION_COLUMNS)}) AS bad_measurement,
                held.calibration_db, held.passband_low_hz, held.passband_high_hz,
                coalesce(held.remove_dc, false) AS remove_dc, held.response
         FROM wanted w
@@ -222,7 +259,21 @@ def _measurement(row: Any) -> Measurement:
         iq_data_format=row.iq_data_format,
         iq_sample_rate_hz=row.iq_sample_rate,
         settings=settings_of(row),
+        bad_value=row.bad_measurement
+        or unreadable(row, "measurements", ("iq_data_location", "iq_data_format"))
+        or unreadable(row, "websdr_stations", ("name",)),
     )
+
+
+_BAD_SOURCE = sa.text(f"""
+    SELECT {unsound("known_sources", "ks", SOURCE_COLUMNS)} AS bad_value, ks.name
+    FROM heimdall.known_sources ks WHERE ks.id = :id""")
+
+
+def _bad_source(connection: Connection, source_id: UUID) -> str | None:
+    """The value of a named source that cannot be worked with, if there is one."""
+    row = connection.execute(_BAD_SOURCE, {"id": source_id}).one_or_none()
+    return None if row is None else row.bad_value or unreadable(row, "known_sources", ("name",))
 
 
 def _source(connection: Connection, condition: sa.ColumnElement[bool]) -> KnownSource | None:
@@ -240,5 +291,7 @@ def _nearest_source(connection: Connection, frequency_hz: int, tolerance_hz: flo
 
 def _known_source(row: Any) -> KnownSource | None:
     if row.latitude is None or row.longitude is None:
+        return None
+    if not all(math.isfinite(value) for value in (row.latitude, row.longitude, row.power_dbm or 0.0)):
         return None
     return KnownSource(row.name, row.latitude, row.longitude, row.frequency_hz, row.power_dbm, row.source_type)

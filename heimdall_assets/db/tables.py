@@ -201,6 +201,17 @@ feature_heartbeats = sa.Table(
     sa.Column("process", JSONB(none_as_null=True)),  # who left it: host, pid, started_at, release
 )
 
+feature_stoppages = sa.Table(
+    "feature_stoppages",
+    metadata,
+    sa.Column("task", sa.Text, primary_key=True),  # sensor, schedule, reports
+    sa.Column("since", _timestamp, nullable=False, server_default=sa.func.clock_timestamp()),
+    sa.Column("last_at", _timestamp, nullable=False, server_default=sa.func.clock_timestamp()),
+    sa.Column("failures", sa.Integer, nullable=False, server_default="1"),  # one after the other
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("message", sa.Text, nullable=False),
+)
+
 feature_pauses = sa.Table(
     "feature_pauses",
     metadata,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from heimdall_assets.db.values import json_number
 from heimdall_assets.records import UNCALIBRATED_DB, ReceiverSettings
 
 if TYPE_CHECKING:
@@ -88,8 +89,8 @@ def differs_from_settings(moment: str) -> str:
             SELECT 1 FROM jsonb_each(CASE WHEN jsonb_typeof(mf.extraction_metadata -> 'receivers') = 'object'
                                           THEN mf.extraction_metadata -> 'receivers' END) input (rx_id, used)
             LEFT JOIN LATERAL ({in_force("input.rx_id", moment)}) held ON true
-            WHERE CASE WHEN (coalesce({_number("used -> 'calibration_db'")}, {UNCALIBRATED_DB}),
-                             {_number("used -> 'passband_hz' -> 0")}, {_number("used -> 'passband_hz' -> 1")},
+            WHERE CASE WHEN (coalesce({json_number("used -> 'calibration_db'")}, {UNCALIBRATED_DB}),
+                             {json_number("used -> 'passband_hz' -> 0")}, {json_number("used -> 'passband_hz' -> 1")},
                              coalesce(used -> 'remove_dc' = 'true', false),
                              nullif(used -> 'response', 'null'))
                             IS DISTINCT FROM
@@ -115,8 +116,5 @@ def differs_from_places() -> str:
         EXISTS (
             SELECT 1 FROM unnest(mf.receiver_features) r
             JOIN heimdall.websdr_stations st ON st.name = r ->> 'rx_id'
-            WHERE ({_number("r -> 'rx_lat'")}, {_number("r -> 'rx_lon'")}) IS DISTINCT FROM ({", ".join(here)}))"""
-
-
-def _number(value: str) -> str:
-    return f"CASE WHEN jsonb_typeof({value}) = 'number' THEN ({value})::double precision END"
+            WHERE ({json_number("r -> 'rx_lat'")}, {json_number("r -> 'rx_lon'")})
+                  IS DISTINCT FROM ({", ".join(here)}))"""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from heimdall_assets.db import heartbeats, migrate, pauses
+from heimdall_assets.db import condition, heartbeats, migrate, pauses, stoppages
 from heimdall_assets.db.engine import open_engine, transaction
 from heimdall_assets.db.states import database_time
 from heimdall_assets.db.urls import dagster_url, heimdall_url
@@ -86,6 +86,8 @@ def _of_engine(engine: Engine) -> Iterator[Finding]:
         with transaction(engine) as connection:
             yield pause_finding(connection)
             yield daemon_finding(connection)
+            yield planning_finding(connection)
+            yield rows_finding(connection)
             yield release_finding(connection)
     except DatabaseError as error:
         yield Finding("tables", FAILURE, error.message, "see `heimdall db grants`, which lists what a role needs")
@@ -120,6 +122,25 @@ def daemon_finding(connection: Connection) -> Finding:
         return Finding("daemon", OK, f"planned {silence_s:.0f} s ago{place}")
     remedy = "start it again, and see that the sensor is on: Dagster's UI, Automation"
     return Finding("daemon", FAILURE, f"silent for {silence_s:.0f} s; was{place or ' somewhere'}", remedy)
+
+
+def planning_finding(connection: Connection) -> Finding:
+    """Check that no error keeps sensor, schedule or reports from their work."""
+    failing = stoppages.current(connection)
+    if not failing:
+        return Finding("planning", OK, "neither the sensor, nor the schedule, nor the reports fail")
+    is_stopped = any(each.is_lasting and each.stops_planning for each in failing)
+    remedy = "set right what it names; the ticks in Dagster's UI, Automation, say more, and the next one that succeeds"
+    message = "; ".join(each.in_words for each in failing)
+    return Finding("planning", FAILURE if is_stopped else WARNING, message, f"{remedy} ends it")
+
+
+def rows_finding(connection: Connection) -> Finding:
+    """Check that no session fails by a value in its own rows."""
+    found = condition.bad_rows(connection)
+    if found is None:
+        return Finding("rows", OK, "no session fails for a value that cannot be worked with")
+    return Finding("rows", WARNING, found.in_words, "`heimdall backfill --retry-failed --reason bad_row` afterwards")
 
 
 def release_finding(connection: Connection) -> Finding:

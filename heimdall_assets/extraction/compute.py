@@ -8,7 +8,7 @@ import traceback
 from typing import TYPE_CHECKING
 
 from heimdall_assets.dsp import analyze, summarize
-from heimdall_assets.errors import ExtractionFailed, HeimdallError, UnexpectedError
+from heimdall_assets.errors import BadRow, ExtractionFailed, HeimdallError, UnexpectedError, storable
 from heimdall_assets.extraction.recordings import Recordings
 from heimdall_assets.records import (
     FEATURE_VERSION,
@@ -53,12 +53,15 @@ def compute_session(
 
     Raises
     ------
+    BadRow
+        The session's row, or its known source's, holds a value that cannot be worked with.
     ExtractionFailed
         No receiver has features.
     UnexpectedError
         Something that the project does not know went wrong; the traceback is kept.
     """
     started = time.perf_counter()
+    require_sound(session)
     by_station: dict[str, list[Measurement]] = {}
     for measurement in session.measurements:
         by_station.setdefault(measurement.station.name, []).append(measurement)
@@ -107,7 +110,20 @@ def _best_of(
     )
 
 
+def require_sound(row: Session | Measurement) -> None:
+    """Raise where a value cannot be worked with.
+
+    Raises
+    ------
+    BadRow
+        Names table, column and value.
+    """
+    if row.bad_value is not None:
+        raise BadRow(f"{row.bad_value} cannot be worked with: correct it, then `heimdall backfill --retry-failed`")
+
+
 def _measure(measurement: Measurement, settings: Settings, recordings: Recordings) -> ReceiverFeatures:
+    require_sound(measurement)
     samples, identity, sample_rate_hz, remarks = recordings.read(measurement)
     figures = analyze(
         samples,
@@ -126,4 +142,4 @@ def _measure(measurement: Measurement, settings: Settings, recordings: Recording
 
 def traceback_of(error: HeimdallError) -> str | None:
     """The text of an error's traceback where nobody foresaw it; None for the others, whose message says it all."""
-    return "".join(traceback.format_exception(error)) if isinstance(error, UnexpectedError) else None
+    return storable("".join(traceback.format_exception(error))) if isinstance(error, UnexpectedError) else None

@@ -19,11 +19,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from heimdall_assets.db import attempts, discovery, features, receivers, states, work
-from heimdall_assets.db.engine import each_alone
+from heimdall_assets.db.engine import each_alone, translated
 from heimdall_assets.db.locks import keep_settings, session_lock
 from heimdall_assets.db.sessions import load_session
 from heimdall_assets.db.staleness import stale_reason_of
 from heimdall_assets.errors import (
+    BadData,
     ExtractionFailed,
     HeimdallError,
     NoRecordings,
@@ -133,45 +134,64 @@ def extract_session(
     limit_s = settings.lock_timeout_seconds
     with places, session_lock(engine, session_id, timeout_seconds=limit_s, meanwhile=places.left) as connection:
         try:
-            state = _known_state(connection, session_id)
-            with each_alone(connection):
-                session = load_session(connection, session_id, source_tolerance_hz=settings.source_tolerance_hz)
-                stored = _stored(connection, session_id, state)
-                is_asked = recompute or (stale and _is_stale(connection, session))
-                is_again = state is not None and state.waits_again
-                is_wanted = stored is None or stored.failed or is_asked or is_again
-                refusal = _refusal(session, None if state is None else state.state)
-                if refusal is None:
-                    if stored and not is_wanted:
-                        return Outcome(session_id, True, False, summary_of(stored.row))
-                    number = attempts.begin_attempt(
-                        connection, session_id, run_id=run_id, feature_version=FEATURE_VERSION
-                    )
-        except UnknownSession:
-            with connection.begin():
-                discovery.forget(connection, session_id)
-            raise
-        if refusal is not None:
-            with connection.begin():
-                if isinstance(refusal, NoRecordings):
-                    return _leave_empty(connection, session, refusal, run_id=run_id, is_wanted=is_wanted)
-                return _leave_alone(connection, session, refusal)
-        started = time.perf_counter()
-        noted: Noted = {}
-        computed = _computed(session, settings, run_id, noted, places)
-        seconds = time.perf_counter() - started
-        attempt = Attempt(
-            number,
-            run_id,
-            retry_rule(settings),
-            is_first=stored is None,
-            is_again=is_again and not is_asked,
-            may_replace=is_again or recompute or stale,
-            inputs_tried=inputs_of(session, settings, noted),
-        )
-        if isinstance(computed, HeimdallError):
-            return _store_failure(connection, session, attempt, computed, seconds)
-        return _store_result(connection, computed, attempt)
+            with translated():
+                return _worked_on(
+                    connection, session_id, settings, run_id=run_id, recompute=recompute, stale=stale, places=places
+                )
+        except (BadData, ValueError) as error:  # a value that is not foreseen, or that the driver cannot send
+            failure = error if isinstance(error, BadData) else UnexpectedError.of(error)
+            return _give_up(connection, session_id, failure, run_id=run_id, settings=settings)
+
+
+def _worked_on(
+    connection: Connection,
+    session_id: UUID,
+    settings: Settings,
+    *,
+    run_id: str | None,
+    recompute: bool,
+    stale: bool,
+    places: Places,
+) -> Outcome:
+    """What :func:`extract_session` does under the session's lock."""
+    try:
+        state = _known_state(connection, session_id)
+        with each_alone(connection):
+            session = load_session(connection, session_id, source_tolerance_hz=settings.source_tolerance_hz)
+            stored = _stored(connection, session_id, state)
+            is_asked = recompute or (stale and _is_stale(connection, session))
+            is_again = state is not None and state.waits_again
+            is_wanted = stored is None or stored.failed or is_asked or is_again
+            refusal = _refusal(session, None if state is None else state.state)
+            if refusal is None:
+                if stored and not is_wanted:
+                    return Outcome(session_id, True, False, summary_of(stored.row))
+                number = attempts.begin_attempt(connection, session_id, run_id=run_id, feature_version=FEATURE_VERSION)
+    except UnknownSession:
+        with connection.begin():
+            discovery.forget(connection, session_id)
+        raise
+    if refusal is not None:
+        with connection.begin():
+            if isinstance(refusal, NoRecordings):
+                return _leave_empty(connection, session, refusal, run_id=run_id, is_wanted=is_wanted)
+            return _leave_alone(connection, session, refusal)
+    started = time.perf_counter()
+    noted: Noted = {}
+    computed = _computed(session, settings, run_id, noted, places)
+    seconds = time.perf_counter() - started
+    attempt = Attempt(
+        number,
+        run_id,
+        retry_rule(settings),
+        is_first=stored is None,
+        is_again=is_again and not is_asked,
+        may_replace=is_again or recompute or stale,
+        inputs_tried=inputs_of(session, settings, noted),
+    )
+    if isinstance(computed, HeimdallError):
+        return _store_failure(connection, session, attempt, computed, seconds)
+    return _store_result(connection, computed, attempt)
 
 
 def _computed(
@@ -206,7 +226,7 @@ def _refusal(session: Session, state: str | None) -> HeimdallError | None:
         return SessionNotCompleted(f"session {session.id} is {session.status}, not completed")
     if state == "ignored":
         return SessionIgnored(f"session {session.id} is ignored: `heimdall ignore --undo {session.id}` brings it back")
-    if not session.measurements:
+    if not session.measurements and session.bad_value is None:
         return NoRecordings(f"no measurement of session {session.id} has IQ data")
     return None
 
@@ -326,6 +346,25 @@ def _store_failure(
         return Outcome(session.id, True, False, {**summary_of(stored.row), "recompute_failed": error.message})
     summary = {"reasons": error.reason, "seconds": round(seconds, 4), "feature_version": FEATURE_VERSION}
     return Outcome(session.id, False, False, summary, error.reason, error.message)
+
+
+def _give_up(
+    connection: Connection, session_id: UUID, error: HeimdallError, *, run_id: str | None, settings: Settings
+) -> Outcome:
+    """Store that a session cannot be read or stored: in its state and attempts, since its row may be what is wrong."""
+    with connection.begin():
+        number = attempts.begin_attempt(connection, session_id, run_id=run_id, feature_version=FEATURE_VERSION)
+        states.set_failed(connection, session_id, error, retry_rule(settings))
+        attempts.finish_attempt(
+            connection,
+            session_id,
+            number,
+            outcome="failed",
+            seconds=0.0,
+            error=error,
+            traceback=traceback_of(error),
+        )
+    return Outcome(session_id, False, False, {"reasons": error.reason}, error.reason, error.message)
 
 
 def _keep(

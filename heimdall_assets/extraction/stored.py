@@ -90,7 +90,7 @@ def mean_of(value: object) -> float | None:
         return next((number_of(value[key]) for key in MEAN_KEYS if key in value), None)
     if isinstance(value, Sequence) and not isinstance(value, str):
         numbers = [number for number in map(number_of, value) if number is not None]
-        return sum(numbers) / len(numbers) if numbers else None
+        return number_of(sum(numbers) / len(numbers)) if numbers else None
     return number_of(value)
 
 

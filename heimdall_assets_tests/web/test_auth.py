@@ -224,7 +224,7 @@ def test_guessing_is_slow_and_the_time_to_wait_is_said(web_settings: Settings) -
         assert answer.status == 429
         assert 0 < int(answer.headers["retry-after"]) <= 61
         assert Client(address).log_in("wrong").status == 429
-        assert Client(address).get("/health").status == 200
+        assert Client(address).get("/health/live").status == 200
 
 
 def test_too_many_requests_are_429_but_monitors_may_always_ask(web_settings: Settings) -> None:
@@ -233,4 +233,4 @@ def test_too_many_requests_are_429_but_monitors_may_always_ask(web_settings: Set
         assert [answer.status for answer in asked] == [200, 200, 429]
         assert 0 < int(asked[-1].headers["retry-after"]) <= 61
         assert "too many requests" in asked[-1].document["detail"]
-        assert Client(address).get("/health").status == 200
+        assert Client(address).get("/health/live").status == 200
