@@ -7,6 +7,7 @@
     ├── DatabaseError
     │   ├── DatabaseUnavailable      no server answers, or it went away
     │   ├── WrongDatabase            the server answers, but its tables are not ours (or not yet)
+    │   │   └── UnfitServer          it, or a pooler before it, cannot do what is needed
     │   ├── UnknownSession           no recording session has this id
     │   ├── UnknownRequest           no request has this id
     │   ├── UnknownStation           no receiver has this name
@@ -94,6 +95,27 @@ class WrongDatabase(DatabaseError):
     """The server answers, but it is not PostgreSQL with Heimdall's tables at the expected revision."""
 
     reason = "wrong_database"
+
+
+class UnfitServer(WrongDatabase):
+    """The server, or a pooler before it, cannot do what is needed, whatever the tables are.
+
+    Parameters
+    ----------
+    problem, remedy : str
+        What is wrong, and what to do about it.
+    """
+
+    reason = "unfit_server"
+
+    def __init__(self, problem: str, remedy: str) -> None:
+        super().__init__(problem, remedy)
+        self.problem = problem
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        """Both in one sentence."""
+        return f"{self.problem}: {self.remedy}"
 
 
 class UnknownSession(DatabaseError):
