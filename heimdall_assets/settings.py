@@ -185,6 +185,13 @@ class Settings(BaseSettings):
         allow_inf_nan=False,
         description="A session without a known source takes the only one that is this near in frequency",
     )
+    measurement_margin_seconds: float = Field(
+        default=86_400.0,
+        ge=0,
+        le=YEAR_S,
+        description="So far outside its session's window the time of a measurement may lie; the schedule finds those "
+        "that name a session and lie further off",
+    )
     max_attempts: int = Field(default=5, ge=1, le=1000, description="A session that failed this often is quarantined")
     retry_base_seconds: float = Field(
         default=60.0, gt=0, le=YEAR_S, description="Wait before the second attempt; doubles with every further one"
