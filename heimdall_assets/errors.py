@@ -23,6 +23,7 @@
     │   ├── EmptyRecording           no bytes, or a header without samples
     │   ├── UnknownFormat            neither content, hints nor suffix tell the format
     │   ├── MalformedRecording       the header contradicts itself, the format or the file's size
+    │   ├── FactMissing              the database demands what neither recording nor description says
     │   └── TruncatedRecording       the file ends before its header says so
     ├── SignalError                  samples that cannot be measured
     │   ├── TooShort                 fewer than 1024 samples in a chunk
@@ -219,6 +220,12 @@ class TruncatedRecording(RecordingError):
     """The file ends before the point that its header announces."""
 
     reason = "truncated"
+
+
+class FactMissing(RecordingError):
+    """The database demands a value that neither the recording nor its description says."""
+
+    reason = "fact_missing"
 
 
 class SignalError(HeimdallError):

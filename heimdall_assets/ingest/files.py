@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from heimdall_assets.errors import (
     MalformedRecording,
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 INGESTED_FOLDER = "ingested"
+LEVEL_SAMPLES = 65_536
 SIGMF_PAIR = (".sigmf-meta", ".sigmf-data")
 
 
@@ -46,6 +50,7 @@ class Probed:
     num_samples: int | None
     warning: str | None
     modified_at: datetime | None
+    level_db: float | None = None
 
 
 def probe(station: Station, place: Place, sample_rate_hz: float | None, settings: Settings) -> Probed:
@@ -69,6 +74,7 @@ def probe(station: Station, place: Place, sample_rate_hz: float | None, settings
                 num_samples=recording.num_samples,
                 warning=None,
                 modified_at=modified_at,
+                level_db=_level_db(recording),
             )
     except (RecordingNotFound, StoreUnavailable, UnknownFormat):
         raise
@@ -80,6 +86,16 @@ def probe(station: Station, place: Place, sample_rate_hz: float | None, settings
         suffix = PurePath(place.name).suffix.lstrip(".").lower()
         digest, modified_at = _digest(place)
         return Probed(station, place, digest, suffix, sample_rate_hz, None, None, None, warning, modified_at)
+
+
+def _level_db(recording: IQFile) -> float | None:
+    """Mean power of the first samples in dB relative to full scale; None where there is none."""
+    try:
+        samples = recording.read(0, min(recording.num_samples, LEVEL_SAMPLES))
+    except RecordingError:  # a part that is not needed to register it
+        return None
+    power = float(np.mean(np.abs(samples) ** 2)) if samples.size else 0.0
+    return 10.0 * math.log10(power) if power > 0.0 and math.isfinite(power) else None
 
 
 def duration_s(probed: Probed, settings: Settings) -> float | None:

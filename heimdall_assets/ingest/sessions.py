@@ -7,6 +7,7 @@ repeating an ingest adds nothing, whatever the files are called and wherever the
 from __future__ import annotations
 
 import uuid
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -14,7 +15,13 @@ from typing import TYPE_CHECKING
 from heimdall_assets.db.engine import transaction
 from heimdall_assets.db.registration import NewMeasurement, NewSession, register_session
 from heimdall_assets.db.sessions import load_session
-from heimdall_assets.errors import HeimdallError, MalformedRecording, RecordingError, UnknownSession
+from heimdall_assets.errors import (
+    DatabaseUnavailable,
+    HeimdallError,
+    MalformedRecording,
+    RecordingError,
+    UnknownSession,
+)
 from heimdall_assets.ingest.files import bring, duration_s, probe
 from heimdall_assets.ingest.places import place_of
 from heimdall_assets.ingest.roots import writable_root
@@ -103,7 +110,9 @@ def ingest(
         for place in places:
             try:
                 described = None if stations_file is None else place_of(stations_file, settings)
-                yield _ingest_one(place, describe(place, described), engine, settings, root)
+                with _all_or_nothing(root):
+                    ingested = _ingest_one(place, describe(place, described), engine, settings, root)
+                yield ingested
             except RecordingError as error:
                 yield Ingested(str(place), None, error=error)
 
@@ -145,13 +154,32 @@ def _ingest_one(place: Place, description: Description, engine: Engine, settings
                 sample_rate_hz=p.sample_rate_hz if (p.sample_rate_hz or 0) < MAX_RATE_HZ else None,
                 num_samples=p.num_samples,
                 duration_seconds=duration,
+                level_db=p.level_db,
             )
             for p, duration in zip(probed, durations, strict=True)
         ],
     )
-    with transaction(engine) as connection:
-        is_new = register_session(connection, session)
+    is_about_to_commit = False
+    try:
+        with transaction(engine) as connection:
+            is_new = register_session(connection, session)
+            is_about_to_commit = True
+    except DatabaseUnavailable:
+        if is_about_to_commit:  # it may have been committed: better copies too many than a session without its files
+            root.settle()
+        raise
     return Ingested(path, session_id, is_new, len(probed), warnings)
+
+
+@contextmanager
+def _all_or_nothing(root: Root) -> Iterator[None]:
+    """Remove what was copied inside the block where it fails."""
+    try:
+        yield
+    except BaseException:
+        root.take_back()
+        raise
+    root.settle()
 
 
 def _is_known(engine: Engine, session_id: uuid.UUID) -> bool:
