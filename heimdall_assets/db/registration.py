@@ -89,7 +89,7 @@ def register_session(connection: Connection, session: NewSession) -> bool:
     }
     end = session.started_at + timedelta(seconds=session.duration_seconds or 0.0)
     statement = insert_into(recording_sessions, row, connection, session_end=end, duration_seconds=0.0)
-    if connection.execute(statement.on_conflict_do_nothing()).rowcount == 0:
+    if connection.scalar(statement.on_conflict_do_nothing().returning(sa.column("id"))) is None:
         return False
     for new in session.measurements:
         row = _measurement_row(connection, session, new, stations[new.id])
