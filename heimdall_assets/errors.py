@@ -7,7 +7,8 @@
     ├── DatabaseError
     │   ├── DatabaseUnavailable      no server answers, or it went away
     │   ├── WrongDatabase            the server answers, but its tables are not ours (or not yet)
-    │   │   └── DatabaseRefused      the server does not let the role in, or the role lacks a privilege
+    │   │   ├── DatabaseRefused      the server does not let the role in, or the role lacks a privilege
+    │   │   └── UnfitServer          it, or a pooler before it, cannot do what is needed
     │   ├── BadData                  a value that PostgreSQL, its arithmetic or its driver cannot hold
     │   ├── UnknownSession           no recording session has this id
     │   ├── UnknownRequest           no request has this id
@@ -25,6 +26,7 @@
     │   ├── EmptyRecording           no bytes, or a header without samples
     │   ├── UnknownFormat            neither content, hints nor suffix tell the format
     │   ├── MalformedRecording       the header contradicts itself, the format or the file's size
+    │   ├── FactMissing              the database demands what neither recording nor description says
     │   └── TruncatedRecording       the file ends before its header says so
     ├── SignalError                  samples that cannot be measured
     │   ├── TooShort                 fewer than 1024 samples in a chunk
@@ -112,6 +114,27 @@ class DatabaseRefused(WrongDatabase):
     """The server does not let the role in, or the role may not do what was asked."""
 
     reason = "database_refused"
+
+
+class UnfitServer(WrongDatabase):
+    """The server, or a pooler before it, cannot do what is needed, whatever the tables are.
+
+    Parameters
+    ----------
+    problem, remedy : str
+        What is wrong, and what to do about it.
+    """
+
+    reason = "unfit_server"
+
+    def __init__(self, problem: str, remedy: str) -> None:
+        super().__init__(problem, remedy)
+        self.problem = problem
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        """Both in one sentence."""
+        return f"{self.problem}: {self.remedy}"
 
 
 class BadData(DatabaseError):
@@ -230,6 +253,12 @@ class TruncatedRecording(RecordingError):
     """The file ends before the point that its header announces."""
 
     reason = "truncated"
+
+
+class FactMissing(RecordingError):
+    """The database demands a value that neither the recording nor its description says."""
+
+    reason = "fact_missing"
 
 
 class SignalError(HeimdallError):

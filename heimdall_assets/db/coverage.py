@@ -109,8 +109,8 @@ def coverage_figures(connection: Connection, *, feature_version: int) -> dict[st
     feature_version : int
         Rows with an older one, or with none, are stale; so are those that are marked so.
     """
-    found, parameters = suspects(connection)
-    query = sa.text(_STATS.format(suspects=found, classified=classified(connection, "wanted")))
+    found, parameters, span = suspects(connection)
+    query = sa.text(_STATS.format(suspects=found, classified=classified(connection, "wanted", span)))
     rows = connection.execute(query, {**parameters, "version": feature_version})
     by_state: dict[str, Any] = {row.state: row for row in rows}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy import exc
 
 from heimdall_assets.db import values
+from heimdall_assets.db.connections import CONNECT_TIMEOUT_S, ENCODINGS, set_session_and_check
 from heimdall_assets.db.urls import HEIMDALL_DRIVER
 from heimdall_assets.errors import (
     BadData,
@@ -17,6 +19,7 @@ from heimdall_assets.errors import (
     DatabaseRefused,
     DatabaseUnavailable,
     SessionBusy,
+    UnfitServer,
     WrongDatabase,
 )
 
@@ -25,7 +28,9 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import URL, Connection, Engine
 
-CONNECT_TIMEOUT_S = 5
+_NEW_DATABASE_TIMEOUT_S = 30.0
+"""Twice PgBouncer's server_login_retry."""
+_TEMPLATE_ENCODING = "SELECT pg_encoding_to_char(encoding)::text FROM pg_database WHERE datname = 'template1'"
 _UPGRADE_HINT = "run `heimdall db upgrade` first"
 # What the server says before there is a connection has no SQLSTATE: libpq keeps its text only.
 _REFUSALS = (
@@ -51,7 +56,7 @@ _BY_SQLSTATE: dict[str, tuple[type[DatabaseError], str]] = {
 }
 
 
-def open_engine(url: URL, *, pool_size: int = 5) -> Engine:
+def open_engine(url: URL, *, pool_size: int = 5, stores_text: bool = True) -> Engine:
     """Engine of the project's own statements.
 
     Parameters
@@ -60,11 +65,14 @@ def open_engine(url: URL, *, pool_size: int = 5) -> Engine:
         Any ``postgresql`` URL; the driver is set to psycopg 3.
     pool_size : int
         Most connections that are kept open; more are opened when needed.
+    stores_text : bool
+        False: any encoding of the database will do.
 
     Returns
     -------
     Engine
-        Connections are checked before use, so that a restart of the server costs nothing but a reconnection.
+        Connections are checked before use, so that a restart of the server costs nothing but a reconnection. Every
+        connection has the settings of :mod:`heimdall_assets.db.connections`, and a server that does not fit is refused.
     """
     engine = sa.create_engine(
         url.set(drivername=HEIMDALL_DRIVER),
@@ -77,6 +85,7 @@ def open_engine(url: URL, *, pool_size: int = 5) -> Engine:
     )
     # before what SQLAlchemy asks a new connection
     sa.event.listen(engine, "connect", values.read_any_value, insert=True)
+    set_session_and_check(engine, stores_text=stores_text)
     return engine
 
 
@@ -141,6 +150,16 @@ def each_alone(connection: Connection) -> Iterator[None]:
             connection.execution_options(isolation_level="READ COMMITTED")
 
 
+def require_fit(url: URL) -> None:
+    """Connect once, to be refused where the server does not fit (see :mod:`heimdall_assets.db.connections`)."""
+    engine = open_engine(url, pool_size=1)
+    try:
+        with translated(), engine.connect():
+            pass
+    finally:
+        engine.dispose()
+
+
 def create_database_if_missing(url: URL) -> bool:
     """Create a database on its server where it does not exist yet.
 
@@ -165,10 +184,14 @@ def create_database_if_missing(url: URL) -> bool:
                 raise
     finally:
         engine.dispose()
-    maintenance = open_engine(target.set(database="postgres"), pool_size=1)
+    maintenance = open_engine(target.set(database="postgres"), pool_size=1, stores_text=False)
     try:
         with autocommit(maintenance) as connection:
-            connection.exec_driver_sql(f"CREATE DATABASE {_quoted(connection, str(url.database))}")
+            encoding = connection.scalar(sa.text(_TEMPLATE_ENCODING))
+            other = "" if encoding in ENCODINGS else " TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C'"
+            connection.exec_driver_sql(f"CREATE DATABASE {_quoted(connection, str(url.database))}{other}")
+    except UnfitServer:
+        raise
     except DatabaseError as error:
         if getattr(error.__cause__, "orig", None).__class__.__name__ in {"DuplicateDatabase", "UniqueViolation"}:
             return False
@@ -178,7 +201,25 @@ def create_database_if_missing(url: URL) -> bool:
         ) from error
     finally:
         maintenance.dispose()
+    _wait_for(target)
     return True
+
+
+def _wait_for(url: URL) -> None:
+    """Wait until a new database can be connected to: PgBouncer remembers for a while that there was none."""
+    engine = open_engine(url, pool_size=1)
+    deadline = time.monotonic() + _NEW_DATABASE_TIMEOUT_S
+    try:
+        while True:
+            try:
+                with translated(), engine.connect():
+                    return
+            except (DatabaseUnavailable, WrongDatabase) as error:
+                if isinstance(error, UnfitServer | DatabaseRefused) or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.5)
+    finally:
+        engine.dispose()
 
 
 def _quoted(connection: Connection, identifier: str) -> str:

@@ -21,6 +21,8 @@ DISCOVERY = "discovery"
 """The last comparison of all sessions with all states."""
 INPUTS = "inputs"
 """The last look for measurements that came late."""
+STRAYS, ALL_STRAYS = "strays", "all_strays"
+"""The last pass over measurements wherever they lie, and the last one over all of them."""
 ROUND = "inputs_round"
 """The round through all sessions whose recordings may have been replaced, and where it stopped."""
 

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from heimdall_assets.db.recent import STATES, latest_sessions
-from heimdall_assets.db.sessions import HAS_FEATURES, linked_measurements
+from heimdall_assets.db.sessions import HAS_FEATURES, few_of, linked_measurements, span_of
 from heimdall_assets.db.tables import known_sources, websdr_stations
 from heimdall_assets.db.values import NUMBER, TIME, is_sound, json_number
+from heimdall_assets.db.windows import EVER
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -106,6 +107,10 @@ def receiver_health(connection: Connection, *, latest: int) -> list[ReceiverHeal
     latest : int
         Over so many sessions.
     """
+    parameters = {"states": list(STATES), "latest": latest}
+    recent = f"SELECT recording_session_id AS id FROM ({latest_sessions('states', 'latest')}) latest"
+    few = few_of(connection, recent, parameters)
+    span = EVER if few is None else span_of(connection, few)
     query = f"""
         WITH recent AS MATERIALIZED ({latest_sessions("states", "latest")}),
         wanted AS MATERIALIZED (
@@ -114,7 +119,7 @@ def receiver_health(connection: Connection, *, latest: int) -> list[ReceiverHeal
         left_iq AS MATERIALIZED (
             SELECT m.name, m.session_id,
                    max(m."timestamp") FILTER (WHERE {is_sound('m."timestamp"', TIME)}) AS last_seen
-            FROM ({linked_measurements(connection, "wanted")}) m GROUP BY m.name, m.session_id),
+            FROM ({linked_measurements(connection, "wanted", span)}) m GROUP BY m.name, m.session_id),
         delivered AS (
             SELECT l.name, count(*) AS sessions, max(l.last_seen) AS last_seen,
                    count(*) FILTER (WHERE r.state IN ('failed', 'quarantined')) AS all_failed
@@ -145,7 +150,7 @@ def receiver_health(connection: Connection, *, latest: int) -> list[ReceiverHeal
         LEFT JOIN measured m ON m.name = st.name
         WHERE st.is_active OR d.name IS NOT NULL
         ORDER BY st.name"""
-    rows = connection.execute(sa.text(query), {"states": list(STATES), "latest": latest})
+    rows = connection.execute(sa.text(query), parameters)
     return [ReceiverHealth(**row) for row in rows.mappings()]
 
 

@@ -24,11 +24,12 @@ from heimdall_assets.db.values import (
     unreadable,
     unsound,
 )
+from heimdall_assets.db.windows import EVER, Span, clamped, first_at, last_at
 from heimdall_assets.errors import UnknownSession
 from heimdall_assets.records import KnownSource, Measurement, Session, Station
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from uuid import UUID
 
     from sqlalchemy.engine import Connection, Engine
@@ -75,7 +76,38 @@ def has_session_link(connection: Connection) -> bool:
     return _link_by_engine[engine]
 
 
-def linked_measurements(connection: Connection, wanted: str) -> str:
+FEW = 10_000
+"""Sessions that a statement is given one by one, with the span of their measurements; more are looked at as a whole."""
+
+
+def windowed(wanted: str) -> str:
+    """SQL for the sessions in a CTE with ``first_at`` and ``last_at``, between which their measurements lie.
+
+    OFFSET 0, here and below, keeps the planner from taking a query apart: the bounds are known before a piece of the
+    table is looked at.
+    """
+    start, end = STARTS.format("s"), ENDS.format("s")
+    return f"""(SELECT s.*, {first_at(start)} AS first_at, {last_at(start, end)} AS last_at
+                FROM {wanted} s LEFT JOIN heimdall.feature_strays x ON x.recording_session_id = s.id OFFSET 0)"""
+
+
+def span_of(connection: Connection, session_ids: Collection[UUID]) -> Span:
+    """The span in which the measurements of some sessions lie."""
+    if not session_ids:
+        return Span(())
+    these = "(SELECT * FROM heimdall.recording_sessions WHERE id = ANY (:ids))"
+    query = f"SELECT {clamped('s.first_at')}, {clamped('s.last_at')} FROM {windowed(these)} s"
+    rows = connection.execute(sa.text(query), {"ids": list(session_ids)})
+    return Span.over((row[0], row[1]) for row in rows)
+
+
+def few_of(connection: Connection, found: str, parameters: Mapping[str, Any]) -> list[UUID] | None:
+    """The sessions that a SELECT of (id) finds, each once; None where they are more than a few."""
+    ids = set(connection.scalars(sa.text(f"SELECT id FROM ({found}) found LIMIT {FEW + 1}"), parameters))
+    return list(ids) if len(ids) <= FEW else None
+
+
+def linked_measurements(connection: Connection, wanted: str, span: Span = EVER) -> str:
     """SQL for the measurements with IQ data of the sessions in a CTE.
 
     Parameters
@@ -84,39 +116,69 @@ def linked_measurements(connection: Connection, wanted: str) -> str:
         Asked whether measurements have a recording_session_id.
     wanted : str
         Name of a CTE with the columns of recording_sessions.
+    span : Span
+        Covers the measurements of these sessions; without it every piece of the table is looked at.
 
     Returns
     -------
     str
         A SELECT of (session_id, columns of the measurement and of its station). A measurement belongs to the session
-        that it names; where it names none, to the session in whose window it was created; of several, the one that
-        started last, then the one with the smallest id.
+        that it names. The window counts only for a session that no measurement names: a measurement that names none
+        belongs to the session in whose window it was created; of several, the one that started last, then the one with
+        the smallest id.
     """
+    by_window = _by_window(connection, wanted, span)
+    if not has_session_link(connection):
+        return by_window
+    near = f'm."timestamp" BETWEEN s.first_at AND s.last_at AND {span.on("m")}'
+    return f"{_by_link(windowed(wanted), near)} UNION ALL {by_window}"
+
+
+def _by_link(sessions: str, near: str) -> str:
+    return f"""
+        {_MEASUREMENT}
+        FROM {sessions} s
+        JOIN heimdall.measurements m ON m.recording_session_id = s.id AND {near}
+        JOIN heimdall.websdr_stations st ON st.id = m.websdr_station_id
+        WHERE m.iq_data_location IS NOT NULL"""
+
+
+def _by_window(connection: Connection, wanted: str, span: Span) -> str:
     has_link = has_session_link(connection)
     s_start, s_end, o_start, o_end = STARTS.format("s"), ENDS.format("s"), STARTS.format("o"), ENDS.format("o")
-    by_window = f"""
+    is_named, other_is_named = "false", "false"
+    if has_link:
+        is_named = f"""EXISTS (
+              SELECT 1 FROM heimdall.measurements n
+              WHERE n.recording_session_id = s.id
+                AND n."timestamp" BETWEEN s.first_at AND s.last_at AND {span.on("n")})"""
+        other_is_named = f"""EXISTS (
+                  SELECT 1 FROM heimdall.measurements n WHERE n.recording_session_id = o.id AND {span.on("n")})"""
+    return f"""
         {_MEASUREMENT}
-        FROM {wanted} s
-        JOIN heimdall.measurements m ON m.created_at BETWEEN {s_start} AND {s_end}
+        FROM {windowed(wanted)} s
+        CROSS JOIN LATERAL (
+            SELECT m.* FROM heimdall.measurements m
+            WHERE m.created_at BETWEEN {s_start} AND {s_end}
+              AND m."timestamp" BETWEEN s.first_at AND s.last_at AND {span.on("m")}
+              AND m.iq_data_location IS NOT NULL {"AND m.recording_session_id IS NULL" if has_link else ""}
+            OFFSET 0) m
         JOIN heimdall.websdr_stations st ON st.id = m.websdr_station_id
-        WHERE m.iq_data_location IS NOT NULL {"AND m.recording_session_id IS NULL" if has_link else ""}
+        WHERE NOT {is_named}
           AND NOT EXISTS (
               SELECT 1 FROM heimdall.recording_sessions o
               WHERE {o_start} BETWEEN {s_start} AND m.created_at AND {o_end} >= m.created_at
-                AND ({o_start} > {s_start} OR o.id < s.id))"""
-    if not has_link:
-        return by_window
-    return f"""
-        {_MEASUREMENT}
-        FROM {wanted} s
-        JOIN heimdall.measurements m ON m.recording_session_id = s.id
-        JOIN heimdall.websdr_stations st ON st.id = m.websdr_station_id
-        WHERE m.iq_data_location IS NOT NULL
-        UNION ALL {by_window}"""
+                AND ({o_start} > {s_start} OR o.id < s.id)
+                AND NOT {other_is_named})"""
 
 
-def classified(connection: Connection, wanted: str) -> str:
+def classified(connection: Connection, wanted: str, span: Span = EVER) -> str:
     """SQL for what the tables say about the sessions in a CTE, whatever feature_states says their state is.
+
+    Parameters
+    ----------
+    connection, wanted, span
+        As for :func:`linked_measurements`.
 
     Returns
     -------
@@ -154,7 +216,7 @@ def classified(connection: Connection, wanted: str) -> str:
         ) f ON true
         CROSS JOIN LATERAL (
             SELECT count(*)::int AS total, count(*) FILTER (WHERE m.name = ANY (f.usable))::int AS with_features
-            FROM ({linked_measurements(connection, "(SELECT s.*)")}) m
+            FROM ({linked_measurements(connection, "(SELECT s.*)", span)}) m
         ) l"""
 
 
@@ -197,9 +259,10 @@ def load_session(connection: Connection, session_id: UUID, *, source_tolerance_h
     UnknownSession
         There is no such session.
     """
-    rows = connection.execute(_statement(_with_measurements(connection)), {"id": session_id}).all()
-    if not rows:
+    span = span_of(connection, [session_id])
+    if not span.ranges:
         raise UnknownSession(f"there is no recording session {session_id}")
+    rows = _rows_of(connection, session_id, span)
     row = rows[0]
     measurements = [_measurement(each) for each in rows if each.measurement_id is not None]
     bad_value = row.bad_value or unreadable(row, "recording_sessions", ("session_name",))
@@ -229,8 +292,23 @@ _statement = lru_cache(maxsize=4)(sa.text)
 """Of a text that is always the same for a database: looking for its parameters takes longer than comparing it."""
 
 
-def _with_measurements(connection: Connection) -> str:
-    """SQL for a session, a row a measurement, each with its receiver's settings; one row where there is none."""
+def _rows_of(connection: Connection, session_id: UUID, span: Span) -> Sequence[Any]:
+    """The session, a row a measurement, each with its receiver's settings; one row where there is none.
+
+    A statement with less in it is planned faster, which with many pieces is most of its time.
+    """
+    bound, parameters = span.bound("first", "last")
+    rows: Sequence[Any] = ()
+    if has_session_link(connection):
+        query = _statement(_with_measurements(_by_link("wanted", bound.on("m"))))
+        rows = connection.execute(query, {"id": session_id, **parameters}).all()
+    if not rows or rows[0].measurement_id is None:
+        query = _statement(_with_measurements(_by_window(connection, "wanted", bound)))
+        rows = connection.execute(query, {"id": session_id, **parameters}).all()
+    return rows
+
+
+def _with_measurements(linked: str) -> str:
     return f"""
         WITH wanted AS MATERIALIZED (SELECT * FROM heimdall.recording_sessions WHERE id = :id)
         SELECT w.session_name, w.status, w.known_source_id, {_UNSOUND_SESSION.format("w")} AS bad_value,
@@ -244,7 +322,7 @@ def _with_measurements(connection: Connection) -> str:
                held.calibration_db, held.passband_low_hz, held.passband_high_hz,
                coalesce(held.remove_dc, false) AS remove_dc, held.response
         FROM wanted w
-        LEFT JOIN ({linked_measurements(connection, "wanted")}) m ON true
+        LEFT JOIN ({linked}) m ON true
         LEFT JOIN LATERAL ({in_force("m.name", STARTS.format("w"))}) held ON true
         ORDER BY m."timestamp", m.name, m.id"""
 

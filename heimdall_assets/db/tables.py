@@ -157,6 +157,15 @@ feature_vanished_partitions = sa.Table(
     sa.Column("vanished_at", _timestamp, nullable=False, server_default=sa.func.clock_timestamp()),
 )
 
+feature_strays = sa.Table(
+    "feature_strays",
+    metadata,
+    sa.Column("recording_session_id", UUID, primary_key=True),
+    # "timestamp" of measurements that name the session and lie far outside its window
+    sa.Column("first_at", _timestamp, nullable=False),
+    sa.Column("last_at", _timestamp, nullable=False),
+)
+
 receiver_settings = sa.Table(
     "receiver_settings",
     metadata,

@@ -196,7 +196,7 @@ def read_any_value(connection: psycopg.Connection[Any], _record: object) -> None
 
 
 _LONG_NUMBER = re.compile(r"\d{300}")
-_ESCAPED = re.compile(r"\\u(?:0000|[dD][89a-fA-F])")
+_REFUSED = re.compile("\\\\u0000|[\ud800-\udfff]")
 
 
 def from_json(data: bytes | str) -> Any:
@@ -220,9 +220,12 @@ def _number(digits: str) -> float | int | None:
 
 
 def to_json(value: Any) -> str:
-    """A JSON document that the database takes: of numbers NaN and infinity are refused, texts are made storable."""
-    text = json.dumps(value, allow_nan=False)
-    return json.dumps(_storable(value), allow_nan=False) if _ESCAPED.search(text) else text
+    """A JSON document that the database takes: of numbers NaN and infinity are refused, texts are made storable.
+
+    Characters stay as they are: a database that is not UTF-8 knows escapes of ASCII characters alone.
+    """
+    text = json.dumps(value, allow_nan=False, ensure_ascii=False)
+    return json.dumps(_storable(value), allow_nan=False, ensure_ascii=False) if _REFUSED.search(text) else text
 
 
 def _storable(value: Any) -> Any:

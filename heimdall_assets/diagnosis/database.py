@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from heimdall_assets.db import condition, heartbeats, migrate, pauses, stoppages
+from heimdall_assets.db.connections import is_pooled
 from heimdall_assets.db.engine import open_engine, transaction
 from heimdall_assets.db.states import database_time
 from heimdall_assets.db.urls import dagster_url, heimdall_url
 from heimdall_assets.diagnosis.findings import FAILURE, OK, WARNING, Finding
-from heimdall_assets.errors import DatabaseError, DatabaseUnavailable, WrongDatabase
+from heimdall_assets.errors import DatabaseError, DatabaseUnavailable, UnfitServer, WrongDatabase
 from heimdall_assets.release import installed_release
 
 if TYPE_CHECKING:
@@ -52,6 +53,8 @@ def dagster_finding(settings: Settings) -> Finding:
     try:
         with transaction(engine) as connection:
             connection.execute(sa.text("SELECT 1"))
+    except UnfitServer as error:
+        return Finding("dagster_database", FAILURE, error.problem, error.remedy)
     except WrongDatabase as error:
         remedy = f"`heimdall up` creates it where the role may; else let a DBA, or set {variable}"
         return Finding("dagster_database", FAILURE, f"{engine.url.database}: {error.message}", remedy)
@@ -69,11 +72,17 @@ def _of_engine(engine: Engine) -> Iterator[Finding]:
             before = time.time()
             theirs = database_time(connection).timestamp()
             ours = (before + time.time()) / 2
+            pooler = (
+                ", through a pooler that keeps sessions" if is_pooled(connection.connection.driver_connection) else ""
+            )
+    except UnfitServer as error:
+        yield Finding("database", FAILURE, error.problem, error.remedy)
+        return
     except DatabaseError as error:
         remedy = "see that the server runs, and that HEIMDALL_DATABASE_URL names it, its database and a role that may"
         yield Finding("database", FAILURE, error.message, remedy)
         return
-    yield Finding("database", OK, f"PostgreSQL {version} answers, database {engine.url.database}")
+    yield Finding("database", OK, f"PostgreSQL {version} answers, database {engine.url.database}{pooler}")
     yield clock_finding(theirs - ours)
     try:
         migrate.require_current(engine)

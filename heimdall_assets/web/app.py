@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from urllib.parse import urlencode
 
 from fastapi import FastAPI, Request
+from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import RedirectResponse, Response
 from fastapi.staticfiles import StaticFiles
 
@@ -46,6 +47,14 @@ def create_app(settings: Settings) -> FastAPI:
     app = FastAPI(title="Heimdall measurement features", docs_url=None, redoc_url=None, lifespan=life)
     guard = Guard(settings, rates)
     app.add_middleware(Gate, rates=rates)
+    if settings.cors_origins:  # outermost: browsers ask first without a token, and read refusals too
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=("GET", "POST", "DELETE"),
+            allow_headers=("Authorization", "Content-Type"),
+            expose_headers=("Retry-After",),
+        )
     answer_problems(app, database)
 
     @app.exception_handler(LogInFirst)

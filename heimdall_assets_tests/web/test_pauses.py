@@ -39,7 +39,7 @@ def test_a_pause_is_seen_by_everybody_and_ended_by_anybody_with_the_token(api: C
     assert "heimdall_paused 1.0" in api.get("/metrics").text
     asked = api.post(f"{PREFIX}/backfill-all").document
     assert asked["status"] == "queued"
-    assert asked["message"].startswith("Full backfill started; it waits: paused since ")
+    assert asked["message"].startswith("Full backfill started - this may take hours; it waits: paused since ")
     assert api.post(RESUME).document == {**OPEN, "changed": True}
     assert api.post(RESUME).document == OPEN
     assert Client(api.address).get("/health").document["planning"] == "on"
