@@ -12,6 +12,7 @@
     │   ├── UnknownStation           no receiver has this name
     │   └── SessionBusy              another run holds the session's lock for too long
     ├── RecordingError               one receiver's IQ object cannot be used
+    │   ├── UnknownReceiver          it belongs to a receiver that websdr_stations does not have
     │   ├── LocationRefused          outside the allowed roots, or of a scheme that is not served
     │   ├── RecordingNotFound        the object does not exist
     │   ├── StoreUnavailable         the store does not answer, or cannot be read
@@ -125,6 +126,12 @@ class RecordingError(HeimdallError):
     """Base class: one receiver's IQ object cannot be used."""
 
     reason = "recording_error"
+
+
+class UnknownReceiver(RecordingError):
+    """The measurement belongs to a receiver that websdr_stations does not have, or names none."""
+
+    reason = "unknown_receiver"
 
 
 class LocationRefused(RecordingError):

@@ -71,8 +71,9 @@ class Tried:
 def absorb_late(connection: Connection) -> int:
     """Notice measurements that came after their session was looked at; for the planner, under its lock.
 
-    The session's number of measurements follows. Where there are more than before, it waits again: one that has
-    features of ours keeps them meanwhile; one that is ignored, or whose features other code wrote, stays what it is.
+    The session's number of measurements follows. Where there are more than before of receivers without features, it
+    waits again: one that has features of ours keeps them meanwhile; one that is ignored, or whose features other code
+    wrote, stays what it is. Further measurements of a receiver that has features change nothing.
 
     Returns
     -------
@@ -87,13 +88,17 @@ def absorb_late(connection: Connection) -> int:
         WITH touched AS MATERIALIZED ({_touched(connection)}),
         wanted AS MATERIALIZED (
             SELECT s.* FROM heimdall.recording_sessions s JOIN touched USING (id)
-            JOIN heimdall.feature_states fs ON fs.recording_session_id = s.id
+            -- row by row, by the primary key: the touched are few
+            CROSS JOIN LATERAL (SELECT * FROM heimdall.feature_states k
+                                WHERE k.recording_session_id = s.id LIMIT 1) fs
             CROSS JOIN LATERAL (SELECT count(*) AS total
                                 FROM ({linked_measurements(connection, "(SELECT s.*)")}) m) l
             WHERE s.status = 'completed' AND fs.state <> 'running' AND fs.reserved_by IS NULL
               AND l.total <> fs.measurements_total),
         compared AS (
-            SELECT c.*, c.measurements_total > fs.measurements_total AND fs.state IN {_CHECKED_STATES}
+            SELECT c.*, c.measurements_total - c.measurements_with_features
+                        > fs.measurements_total - fs.measurements_with_features
+                        AND fs.state IN {_CHECKED_STATES}
                         AND {_IS_OURS} AND fs.feature_version IS NOT DISTINCT FROM c.feature_version AS is_again
             FROM ({classified(connection, "wanted")}) c
             JOIN heimdall.feature_states fs ON fs.recording_session_id = c.id),

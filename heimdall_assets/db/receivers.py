@@ -23,7 +23,6 @@ from heimdall_assets.errors import UnknownStation
 
 if TYPE_CHECKING:
     from datetime import datetime
-    from uuid import UUID
 
     from sqlalchemy.engine import Connection
 
@@ -153,21 +152,6 @@ def _changed(connection: Connection, station: str, since: datetime, *, is_change
     return Change(is_changed, settings_at(connection, [station], since)[station], since, until, stale, current)
 
 
-_OUTDATED = sa.text(f"""
-    (SELECT CASE WHEN {differs_from_settings(STARTS.format("s"))} THEN '{RECEIVER_SETTINGS}' END
-     FROM heimdall.recording_sessions s
-     JOIN heimdall.measurement_features mf ON mf.recording_session_id = s.id
-     WHERE s.id = :outdated_id AND {HAS_FEATURES} AND {VERSION} IS NOT NULL)""")
-
-
-def why_outdated(session_id: UUID) -> sa.TextClause:
-    """SQL for the reason with which a session's row has to be marked, by the settings that hold now.
-
-    NULL: it is current. To be asked where ``locks.keep_settings`` holds, or it may be otherwise already.
-    """
-    return _OUTDATED.bindparams(outdated_id=session_id)
-
-
 def _mark(connection: Connection, station: str, since: datetime, until: datetime | None) -> tuple[int, int]:
     """Compare the rows of the sessions for which a change matters with what holds now, and mark their states.
 
@@ -187,13 +171,20 @@ def _mark(connection: Connection, station: str, since: datetime, until: datetime
             JOIN heimdall.measurement_features mf ON mf.recording_session_id = s.id
             WHERE {start} >= :since {"" if until is None else f"AND {start} < :until"}
               AND {HAS_FEATURES} AND {VERSION} IS NOT NULL
-              AND mf.extraction_metadata -> 'receivers' ? :station)
-        UPDATE heimdall.feature_states fs
-        SET stale_reason = c.stale_reason, updated_at = clock_timestamp()
-        FROM compared c
-        WHERE fs.recording_session_id = c.id AND fs.stale_reason IS DISTINCT FROM c.stale_reason
-          AND coalesce(fs.stale_reason, :reason) = :reason
-        RETURNING fs.state IN ('done', 'partial') AS is_counted, fs.stale_reason IS NOT NULL AS is_stale"""
+              AND mf.extraction_metadata -> 'receivers' ? :station),
+        marked AS (
+            UPDATE heimdall.feature_states fs
+            SET stale_reason = c.stale_reason, updated_at = clock_timestamp()
+            FROM compared c
+            WHERE fs.recording_session_id = c.id AND fs.stale_reason IS DISTINCT FROM c.stale_reason
+              AND coalesce(fs.stale_reason, :reason) = :reason
+            RETURNING fs.recording_session_id AS id, fs.state IN ('done', 'partial') AS is_counted,
+                      fs.stale_reason IS NOT NULL AS is_stale),
+        -- what is not stale for its settings any more may be so for another reason
+        queued AS (
+            INSERT INTO heimdall.feature_rechecks (recording_session_id)
+            SELECT id FROM marked WHERE NOT is_stale ON CONFLICT DO NOTHING)
+        SELECT is_counted, is_stale FROM marked"""
     parameters = {"station": station, "since": since, "reason": RECEIVER_SETTINGS}
     rows = connection.execute(sa.text(query), parameters if until is None else {**parameters, "until": until})
     counted = [row.is_stale for row in rows if row.is_counted]

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import sqlalchemy as sa
 
-from heimdall_assets.db.tables import known_sources
+from heimdall_assets.db.truth import OTHER_TRUTH, differs_from_truth, is_near, true_source
 from heimdall_assets.db.validity import RECEIVER_SETTINGS, differs_from_settings, in_force, settings_of
 from heimdall_assets.errors import UnknownSession
 from heimdall_assets.records import KnownSource, Measurement, Session, Station
+from heimdall_assets.settings import current_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection
     from uuid import UUID
 
     from sqlalchemy.engine import Connection, Engine
@@ -27,7 +29,9 @@ ENDS = f"coalesce({{0}}.session_end, {STARTS} + {{0}}.duration_seconds * interva
 
 _MEASUREMENT = """
         SELECT s.id AS session_id, m.id, m."timestamp", m.frequency_hz, m.iq_data_location, m.iq_data_format,
-               m.iq_sample_rate, st.name, st.latitude, st.longitude, st.altitude_asl""".strip()
+               m.iq_sample_rate, m.websdr_station_id, st.id IS NOT NULL AS is_known,
+               coalesce(st.name, m.websdr_station_id::text, 'unknown:' || m.id) AS name,
+               st.latitude, st.longitude, st.altitude_asl""".strip()
 
 VERSION = """
         CASE WHEN jsonb_typeof(mf.extraction_metadata -> 'feature_version') = 'number'
@@ -36,6 +40,29 @@ VERSION = """
 """Of our rows the version of the estimators, of other code's NULL."""
 
 HAS_FEATURES = "NOT coalesce(mf.extraction_failed, false)"
+
+OTHER_INPUTS = "other_inputs"
+"""The stale_reason of features that were computed from other measurements than belong to the session now."""
+
+_USED = """
+        ARRAY(SELECT coalesce(several.id, input.used ->> 'measurement_id')
+              FROM jsonb_each(CASE WHEN jsonb_typeof(mf.extraction_metadata -> 'receivers') = 'object'
+                                   THEN mf.extraction_metadata -> 'receivers' END) input (rx_id, used)
+              LEFT JOIN LATERAL jsonb_array_elements_text(
+                  CASE WHEN jsonb_typeof(input.used -> 'measurement_ids') = 'array'
+                       THEN input.used -> 'measurement_ids' END) several (id) ON true
+              WHERE EXISTS (SELECT 1 FROM unnest(mf.receiver_features) r
+                            WHERE r ->> 'rx_id' = input.rx_id AND NOT r ? 'error'))""".strip()
+"""The measurements whose samples are in a row, as far as it says so."""
+
+# What was deleted is no other input: recordings go some day, and features outlive them.
+_HAS_OTHER_INPUTS = f"""
+        l.has_unknown_receiver
+        OR (cardinality(f.used) > cardinality(l.used)
+            AND EXISTS (SELECT 1 FROM heimdall.measurements m
+                        WHERE m.created_at BETWEEN {STARTS.format("s")} AND {ENDS.format("s")}
+                          AND m.iq_data_location IS NOT NULL
+                          AND m.id::text = ANY (f.used) AND m.id::text <> ALL (l.used)))""".strip()
 
 
 def has_session_link(connection: Connection) -> bool:
@@ -50,7 +77,7 @@ def has_session_link(connection: Connection) -> bool:
     return _link_by_engine[engine]
 
 
-def linked_measurements(connection: Connection, wanted: str) -> str:
+def linked_measurements(connection: Connection, wanted: str, *, source_tolerance_hz: float | None = None) -> str:
     """SQL for the measurements with IQ data of the sessions in a CTE.
 
     Parameters
@@ -59,33 +86,56 @@ def linked_measurements(connection: Connection, wanted: str) -> str:
         Asked whether measurements have a recording_session_id.
     wanted : str
         Name of a CTE with the columns of recording_sessions.
+    source_tolerance_hz : float, optional
+        Measurements within this of a source's frequency are on it; None: as HEIMDALL_SOURCE_TOLERANCE_HZ says.
 
     Returns
     -------
     str
         A SELECT of (session_id, columns of the measurement and of its station). A measurement belongs to the session
-        that it names; where it names none, to the session in whose window it was created; of several, the one that
-        started last, then the one with the smallest id.
+        that it names. The window counts only for a session that no measurement names, and there only measurements
+        that name none and, where the session names a source with a frequency, are on it. Such a measurement belongs to
+        the session in whose window it was created; of several, the one that started last, then the one with the
+        smallest id. Where the network does not know a measurement's receiver, ``is_known`` is false, and ``name`` is
+        the receiver's id, or ``unknown:`` and the measurement's.
     """
     has_link = has_session_link(connection)
+    tolerance_hz = current_settings().source_tolerance_hz if source_tolerance_hz is None else source_tolerance_hz
     s_start, s_end, o_start, o_end = STARTS.format("s"), ENDS.format("s"), STARTS.format("o"), ENDS.format("o")
+
+    # The server is kept from joining whole tables: (SELECT 1 ... LIMIT 1) IS NULL, not NOT EXISTS, and OFFSET 0 have
+    # it look one session up after the other, by the index of its window, which it leaves alone where it is named.
+    def is_open(session: str) -> str:
+        named = f"SELECT 1 FROM heimdall.measurements n WHERE n.recording_session_id = {session}.id LIMIT 1"
+        return f"({named}) IS NULL" if has_link else "true"
+
+    def is_on_source(session: str) -> str:
+        return f"""
+          coalesce((SELECT coalesce({is_near("m.frequency_hz", "ks.frequency_hz", tolerance_hz)}, false)
+                    FROM heimdall.known_sources ks
+                    WHERE ks.id = {session}.known_source_id AND ks.frequency_hz IS NOT NULL), true)""".strip()
+
     by_window = f"""
         {_MEASUREMENT}
         FROM {wanted} s
-        JOIN heimdall.measurements m ON m.created_at BETWEEN {s_start} AND {s_end}
-        JOIN heimdall.websdr_stations st ON st.id = m.websdr_station_id
-        WHERE m.iq_data_location IS NOT NULL {"AND m.recording_session_id IS NULL" if has_link else ""}
-          AND NOT EXISTS (
-              SELECT 1 FROM heimdall.recording_sessions o
-              WHERE {o_start} BETWEEN {s_start} AND m.created_at AND {o_end} >= m.created_at
-                AND ({o_start} > {s_start} OR o.id < s.id))"""
+        CROSS JOIN LATERAL (
+            SELECT m.* FROM heimdall.measurements m
+            WHERE m.created_at BETWEEN {s_start} AND {s_end} AND m.iq_data_location IS NOT NULL
+              {"AND num_nulls(m.recording_session_id) = 1" if has_link else ""} AND {is_open("s")}
+            OFFSET 0) m
+        LEFT JOIN heimdall.websdr_stations st ON st.id = m.websdr_station_id
+        WHERE {is_on_source("s")}
+          AND (SELECT 1 FROM heimdall.recording_sessions o
+               WHERE {o_start} BETWEEN {s_start} AND m.created_at AND {o_end} >= m.created_at
+                 AND ({o_start} > {s_start} OR o.id < s.id)
+                 AND {is_open("o")} AND {is_on_source("o")} LIMIT 1) IS NULL"""
     if not has_link:
         return by_window
     return f"""
         {_MEASUREMENT}
         FROM {wanted} s
         JOIN heimdall.measurements m ON m.recording_session_id = s.id
-        JOIN heimdall.websdr_stations st ON st.id = m.websdr_station_id
+        LEFT JOIN heimdall.websdr_stations st ON st.id = m.websdr_station_id
         WHERE m.iq_data_location IS NOT NULL
         UNION ALL {by_window}"""
 
@@ -97,21 +147,26 @@ def classified(connection: Connection, wanted: str) -> str:
     -------
     str
         A SELECT of (id, state, completed_at, measurements_total, measurements_with_features, feature_version,
-        stale_reason, new_inputs), where state is pending, done, partial or empty. A row that other code wrote is done
-        and has no version; one that it marked extraction_failed counts as none. What only feature_states can know is
-        taken from it: that features of our code are stale (where that is forgotten, the settings of receivers tell it
-        again), that there are other inputs than those that they were computed from, and that a session without
-        features is failed or quarantined.
+        stale_reason, new_inputs, known_source_id, frequency_hz), where state is pending, done, partial or empty. A row
+        that other code wrote is done and has no version; one that it marked extraction_failed counts as none. What
+        only feature_states can know is taken from it: that there are other inputs than those that features of our code
+        were computed from, and that a session without features is failed or quarantined. Features of our code are
+        stale where inputs, settings of receivers or the ground truth are others than the row says.
     """
+    linked = linked_measurements(connection, "(SELECT s.*)")
+    source = true_source("s.known_source_id", "l.frequency_hz", current_settings().source_tolerance_hz)
     return f"""
         SELECT s.id, coalesce(s.updated_at, s.created_at, s.session_start) AS completed_at,
                l.total AS measurements_total,
                CASE WHEN f.usable IS NULL THEN 0 ELSE l.with_features END AS measurements_with_features,
                f.version AS feature_version,
                CASE WHEN f.version IS NOT NULL
-                    THEN coalesce(known.stale_reason, CASE WHEN f.differs THEN '{RECEIVER_SETTINGS}' END)
+                    THEN CASE WHEN {_HAS_OTHER_INPUTS} THEN '{OTHER_INPUTS}'
+                              WHEN f.differs THEN '{RECEIVER_SETTINGS}'
+                              WHEN {differs_from_truth("f", "t")} THEN '{OTHER_TRUTH}' END
                END AS stale_reason,
                CASE WHEN known.feature_version = f.version THEN known.new_inputs END AS new_inputs,
+               s.known_source_id, l.frequency_hz,
                CASE WHEN f.usable IS NULL AND l.total = 0 THEN 'empty'
                     WHEN f.usable IS NULL OR (known.feature_version = f.version AND known.new_inputs IS NOT NULL)
                     THEN CASE WHEN known.state IN ('failed', 'quarantined') THEN known.state ELSE 'pending' END
@@ -121,15 +176,27 @@ def classified(connection: Connection, wanted: str) -> str:
         LEFT JOIN heimdall.feature_states known ON known.recording_session_id = s.id
         LEFT JOIN LATERAL (
             SELECT ARRAY(SELECT r ->> 'rx_id' FROM unnest(mf.receiver_features) r WHERE NOT r ? 'error') AS usable,
+                   ARRAY(SELECT r ->> 'rx_id' FROM unnest(mf.receiver_features) r WHERE r ? 'error') AS failed,
                    EXISTS (SELECT 1 FROM unnest(mf.receiver_features) r WHERE r ? 'error') AS has_errors,
-                   {VERSION} AS version, {differs_from_settings(STARTS.format("s"))} AS differs
+                   {VERSION} AS version, {differs_from_settings(STARTS.format("s"))} AS differs, {_USED} AS used,
+                   mf.tx_known, mf.tx_latitude, mf.tx_longitude, mf.tx_power_dbm,
+                   mf.extraction_metadata ->> 'ground_truth' AS ground_truth
             FROM heimdall.measurement_features mf
             WHERE mf.recording_session_id = s.id AND {HAS_FEATURES}
         ) f ON true
         CROSS JOIN LATERAL (
-            SELECT count(*)::int AS total, count(*) FILTER (WHERE m.name = ANY (f.usable))::int AS with_features
-            FROM ({linked_measurements(connection, "(SELECT s.*)")}) m
-        ) l"""
+            SELECT count(*)::int AS total,
+                   count(*) FILTER (WHERE m.name = ANY (f.usable) OR m.is_of_used)::int AS with_features,
+                   CASE WHEN min(m.frequency_hz) = max(m.frequency_hz) THEN min(m.frequency_hz) END AS frequency_hz,
+                   coalesce(array_agg(m.id::text) FILTER (WHERE m.is_used), '{{}}') AS used,
+                   coalesce(bool_or(NOT m.is_known AND NOT m.is_of_used AND m.name <> ALL (f.failed)), false)
+                       AS has_unknown_receiver
+            FROM (SELECT m.id, m.name, nullif(m.frequency_hz, 0) AS frequency_hz, m.is_known,
+                         coalesce(m.id::text = ANY (f.used), false) AS is_used,
+                         coalesce(bool_or(m.id::text = ANY (f.used)) OVER (PARTITION BY m.name), false) AS is_of_used
+                  FROM ({linked}) m) m
+        ) l
+        LEFT JOIN LATERAL ({source}) t ON f.version IS NOT NULL"""
 
 
 def missing_sessions(connection: Connection, session_ids: Collection[UUID]) -> list[UUID]:
@@ -139,15 +206,6 @@ def missing_sessions(connection: Connection, session_ids: Collection[UUID]) -> l
     query = sa.text("SELECT id FROM heimdall.recording_sessions WHERE id = ANY (:ids) AND status = 'completed'")
     found = set(connection.scalars(query, {"ids": list(session_ids)}))
     return [key for key in session_ids if key not in found]
-
-
-_DISTANCE = sa.func.abs(known_sources.c.frequency_hz - sa.bindparam("frequency_hz", type_=sa.BigInteger))
-_NEAREST_SOURCES = (
-    sa.select(known_sources, _DISTANCE.label("distance_hz"))
-    .where(sa.bindparam("tolerance_hz", type_=sa.Double) >= _DISTANCE)
-    .order_by(_DISTANCE)
-    .limit(2)
-)
 
 
 def load_session(connection: Connection, session_id: UUID, *, source_tolerance_hz: float) -> Session:
@@ -160,54 +218,50 @@ def load_session(connection: Connection, session_id: UUID, *, source_tolerance_h
     session_id : UUID
         The session.
     source_tolerance_hz : float
-        Where the session names no known source, the one known source within this of the measurements' frequency is
-        taken; never one of several that are equally near.
+        See :func:`linked_measurements` and :func:`~heimdall_assets.db.truth.true_source`.
 
     Raises
     ------
     UnknownSession
         There is no such session.
     """
-    rows = connection.execute(_statement(_with_measurements(connection)), {"id": session_id}).all()
+    query = _with_measurements(connection, source_tolerance_hz)
+    rows = connection.execute(_statement(query), {"id": session_id}).all()
     if not rows:
         raise UnknownSession(f"there is no recording session {session_id}")
     row = rows[0]
-    measurements = [_measurement(each) for each in rows if each.measurement_id is not None]
-    source, ground_truth = None, None
-    if row.known_source_id is not None:
-        source = _source(connection, known_sources.c.id == row.known_source_id)
-        ground_truth = "session" if source else None
-    if source is None and measurements:
-        frequencies = {m.frequency_hz for m in measurements if m.frequency_hz}
-        if len(frequencies) == 1:
-            source = _nearest_source(connection, frequencies.pop(), source_tolerance_hz)
-            ground_truth = "frequency" if source else None
-    return Session(
+    session = Session(
         id=session_id,
         name=row.session_name,
         status=row.status,
         started_at=row.started_at,
-        measurements=tuple(measurements),
-        known_source=source,
-        ground_truth=ground_truth,
+        measurements=tuple(_measurement(each) for each in rows if each.measurement_id is not None),
+        known_source_id=row.known_source_id,
     )
+    query = true_source("CAST(:named AS uuid)", "CAST(:frequency_hz AS bigint)", source_tolerance_hz)
+    parameters = {"named": session.known_source_id, "frequency_hz": session.frequency_hz}
+    source = connection.execute(_statement(query), parameters).one_or_none()
+    if source is None:
+        return session
+    return replace(session, known_source=_known_source(source), ground_truth=source.ground_truth)
 
 
-_statement = lru_cache(maxsize=4)(sa.text)
+_statement = lru_cache(maxsize=16)(sa.text)
 """Of a text that is always the same for a database: looking for its parameters takes longer than comparing it."""
 
 
-def _with_measurements(connection: Connection) -> str:
+def _with_measurements(connection: Connection, source_tolerance_hz: float) -> str:
     """SQL for a session, a row a measurement, each with its receiver's settings; one row where there is none."""
+    linked = linked_measurements(connection, "wanted", source_tolerance_hz=source_tolerance_hz)
     return f"""
         WITH wanted AS MATERIALIZED (SELECT * FROM heimdall.recording_sessions WHERE id = :id)
         SELECT w.session_name, w.status, {STARTS.format("w")} AS started_at, w.known_source_id,
                m.id AS measurement_id, m."timestamp", m.frequency_hz, m.iq_data_location, m.iq_data_format,
-               m.iq_sample_rate, m.name, m.latitude, m.longitude, m.altitude_asl,
+               m.iq_sample_rate, m.name, m.latitude, m.longitude, m.altitude_asl, m.websdr_station_id, m.is_known,
                held.calibration_db, held.passband_low_hz, held.passband_high_hz,
                coalesce(held.remove_dc, false) AS remove_dc
         FROM wanted w
-        LEFT JOIN ({linked_measurements(connection, "wanted")}) m ON true
+        LEFT JOIN ({linked}) m ON true
         LEFT JOIN LATERAL ({in_force("m.name", STARTS.format("w"))}) held ON true
         ORDER BY m."timestamp", m.name, m.id"""
 
@@ -216,7 +270,9 @@ def _measurement(row: Any) -> Measurement:
     return Measurement(
         id=row.measurement_id,
         timestamp=row.timestamp,
-        station=Station(row.name, row.latitude, row.longitude, row.altitude_asl),
+        station=Station(
+            row.name, row.latitude, row.longitude, row.altitude_asl, id=row.websdr_station_id, is_known=row.is_known
+        ),
         frequency_hz=row.frequency_hz,
         iq_data_location=row.iq_data_location,
         iq_data_format=row.iq_data_format,
@@ -225,20 +281,5 @@ def _measurement(row: Any) -> Measurement:
     )
 
 
-def _source(connection: Connection, condition: sa.ColumnElement[bool]) -> KnownSource | None:
-    row = connection.execute(sa.select(known_sources).where(condition)).one_or_none()
-    return None if row is None else _known_source(row)
-
-
-def _nearest_source(connection: Connection, frequency_hz: int, tolerance_hz: float) -> KnownSource | None:
-    near = {"frequency_hz": frequency_hz, "tolerance_hz": tolerance_hz}
-    rows: Sequence[Any] = connection.execute(_NEAREST_SOURCES, near).all()
-    if not rows or (len(rows) == 2 and rows[0].distance_hz == rows[1].distance_hz):
-        return None
-    return _known_source(rows[0])
-
-
-def _known_source(row: Any) -> KnownSource | None:
-    if row.latitude is None or row.longitude is None:
-        return None
+def _known_source(row: Any) -> KnownSource:
     return KnownSource(row.name, row.latitude, row.longitude, row.frequency_hz, row.power_dbm, row.source_type)

@@ -1,13 +1,15 @@
 """Which stored features are out of date, and why: the one rule, whoever asks.
 
 Features are stale while other code wrote them (``other_code``), an older version of ours did (``older_version``), or
-something that they depend on has changed since: then the session's row of feature_states is marked with the reason.
-The mark is of the features, not of the state: it stays while the session is worked on, and goes when others are
-stored.
+something that they depend on has changed since: which measurements belong to the session (``other_inputs``), settings
+of a receiver (``receiver_settings``), or the ground truth (``other_truth``). Then the session's row of feature_states
+is marked with the first of these reasons. The mark is of the features, not of the state: it stays while the session is
+worked on, and goes when others are stored.
 """
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
@@ -39,6 +41,20 @@ def why_stale(row: str) -> str:
 def is_stale(row: str) -> str:
     """SQL for whether a session's features are stale; see :func:`why_stale`."""
     return f"({why_stale(row)}) IS NOT NULL"
+
+
+_statement = lru_cache(maxsize=4)(sa.text)
+
+
+def mark_of(connection: Connection, session_id: UUID) -> sa.TextClause:
+    """SQL for the reason with which a session's row of feature_states has to be marked, by the tables as they are.
+
+    NULL: the features are current. To be asked where ``locks.keep_settings`` holds, or it may be otherwise already.
+    """
+    query = f"""
+        (WITH marked AS MATERIALIZED (SELECT * FROM heimdall.recording_sessions WHERE id = :marked_id)
+         SELECT c.stale_reason FROM ({classified(connection, "marked")}) c)"""
+    return _statement(query).bindparams(marked_id=session_id)
 
 
 def stale_reason_of(connection: Connection, session_id: UUID, *, feature_version: int) -> str | None:

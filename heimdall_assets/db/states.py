@@ -80,6 +80,8 @@ def set_featured(
     measurements_with_features: int,
     reason: str | None,
     message: str | None,
+    known_source_id: UUID | None = None,
+    frequency_hz: int | None = None,
     stale_reason: sa.TextClause | None = None,
     inputs_tried: str | None = None,
     retry: RetryRule | None = None,
@@ -101,6 +103,8 @@ def set_featured(
         measurements_with_features=measurements_with_features,
         reason=reason,
         message=message,
+        known_source_id=known_source_id,
+        frequency_hz=frequency_hz,
         **_next_attempt(connection, session_id, retry),
         reported_at=None,
     )

@@ -128,6 +128,24 @@ feature_states = sa.Table(
     sa.Column("reported_at", _timestamp),  # when Dagster was told of the features that are stored; null: not yet
     sa.Column("retired_at", _timestamp),  # when its key was taken from Dagster, since newer ones fill the window
     sa.Column("updated_at", _timestamp, nullable=False, server_default=sa.func.now()),
+    sa.Column("known_source_id", UUID),  # the source that the session named when it was looked at last
+    sa.Column("frequency_hz", sa.BigInteger),  # that all its measurements had then; null: several, or none
+)
+
+feature_sources = sa.Table(  # known_sources as they were when the planner looked last
+    "feature_sources",
+    metadata,
+    sa.Column("id", UUID, primary_key=True),
+    sa.Column("frequency_hz", sa.BigInteger),
+    sa.Column("latitude", _float),
+    sa.Column("longitude", _float),
+    sa.Column("power_dbm", _float),
+)
+
+feature_rechecks = sa.Table(
+    "feature_rechecks",
+    metadata,
+    sa.Column("recording_session_id", UUID, primary_key=True),  # its inputs or its truth may have changed
 )
 
 feature_totals = sa.Table(

@@ -8,7 +8,7 @@ import traceback
 from typing import TYPE_CHECKING
 
 from heimdall_assets.dsp import analyze, summarize
-from heimdall_assets.errors import ExtractionFailed, HeimdallError, UnexpectedError
+from heimdall_assets.errors import ExtractionFailed, HeimdallError, UnexpectedError, UnknownReceiver
 from heimdall_assets.extraction.recordings import Recordings
 from heimdall_assets.records import (
     FEATURE_VERSION,
@@ -63,7 +63,7 @@ def compute_session(
     for measurement in session.measurements:
         by_station.setdefault(measurement.station.name, []).append(measurement)
     failures: list[HeimdallError] = []
-    order = (measurements[0] for measurements in by_station.values())
+    order = (measurements[0] for measurements in by_station.values() if measurements[0].station.is_known)
     with Recordings(order, settings, noted, places) as recordings:
         receivers = [_best_of(measurements, settings, failures, recordings) for measurements in by_station.values()]
     if all(receiver.features is None for receiver in receivers):
@@ -108,6 +108,8 @@ def _best_of(
 
 
 def _measure(measurement: Measurement, settings: Settings, recordings: Recordings) -> ReceiverFeatures:
+    if not measurement.station.is_known:
+        raise UnknownReceiver(_whose(measurement))
     samples, identity, sample_rate_hz = recordings.read(measurement)
     figures = analyze(
         samples,
@@ -122,6 +124,12 @@ def _measure(measurement: Measurement, settings: Settings, recordings: Recording
     return ReceiverFeatures(
         measurement.station, identity, figures.features, figures.notes, settings=measurement.settings
     )
+
+
+def _whose(measurement: Measurement) -> str:
+    if measurement.station.id is None:
+        return f"measurement {measurement.id} names no receiver"
+    return f"measurement {measurement.id} is of receiver {measurement.station.id}, which websdr_stations does not have"
 
 
 def traceback_of(error: HeimdallError) -> str | None:

@@ -18,11 +18,11 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from heimdall_assets.db import attempts, discovery, features, receivers, states, work
+from heimdall_assets.db import attempts, discovery, features, states, work
 from heimdall_assets.db.engine import each_alone
 from heimdall_assets.db.locks import keep_settings, session_lock
 from heimdall_assets.db.sessions import load_session
-from heimdall_assets.db.staleness import stale_reason_of
+from heimdall_assets.db.staleness import mark_of, stale_reason_of
 from heimdall_assets.errors import (
     ExtractionFailed,
     HeimdallError,
@@ -278,7 +278,9 @@ def _store_result(connection: Connection, result: SessionFeatures, attempt: Atte
                 measurements_with_features=sum(m.station.name in usable for m in session.measurements),
                 reason=failed[0].failure.reason if failed and failed[0].failure else None,
                 message=_missing(failed),
-                stale_reason=receivers.why_outdated(session.id),
+                known_source_id=session.known_source_id,
+                frequency_hz=session.frequency_hz,
+                stale_reason=mark_of(connection, session.id),
                 inputs_tried=attempt.inputs_tried,
                 retry=retry,
             )
