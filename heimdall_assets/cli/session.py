@@ -24,6 +24,8 @@ WHY_STALE = {
     "other_code": "other code computed the features",
     "older_version": "an older version computed the features",
     "receiver_settings": "settings of a receiver have changed since",
+    "other_inputs": "other measurements belong to the session than the features were computed from",
+    "other_truth": "the ground truth has changed since",
 }
 SHOWN_FEATURES = ("rssi_dbm", "snr_db", "frequency_offset_hz", "bandwidth_hz", "signal_present")
 

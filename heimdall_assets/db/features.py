@@ -20,7 +20,14 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
     from heimdall_assets.errors import HeimdallError
-    from heimdall_assets.records import InputIdentity, ReceiverFeatures, ReceiverSettings, Session, SessionFeatures
+    from heimdall_assets.records import (
+        InputIdentity,
+        ReceiverFeatures,
+        ReceiverSettings,
+        Session,
+        SessionFeatures,
+        SessionFigures,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,18 +99,32 @@ def has_same_inputs(stored: StoredFeatures, result: SessionFeatures) -> bool:
     )
 
 
-def row_of(result: SessionFeatures) -> dict[str, Any]:
-    """A result as the columns of its row, without the session's id and the time."""
-    session = result.session
+def truth_of(session: Session) -> dict[str, Any]:
+    """A session's ground truth as the columns of its row."""
     source = session.known_source
     return {
-        "timestamp": session.started_at,
-        "receiver_features": [_receiver_object(receiver) for receiver in result.receivers],
         "tx_latitude": source.latitude if source else None,
         "tx_longitude": source.longitude if source else None,
         "tx_altitude_m": None,
         "tx_power_dbm": source.power_dbm if source else None,
         "tx_known": source is not None,
+    }
+
+
+def has_same_truth(stored: StoredFeatures, session: Session) -> bool:
+    """True if a row of ours has the ground truth that the session has now."""
+    truth = {**truth_of(session), "tx_altitude_m": stored.row["tx_altitude_m"]}
+    found = stored.row["extraction_metadata"].get("ground_truth")
+    return found == session.ground_truth and all(stored.row[name] == value for name, value in truth.items())
+
+
+def row_of(result: SessionFeatures) -> dict[str, Any]:
+    """A result as the columns of its row, without the session's id and the time."""
+    session = result.session
+    return {
+        "timestamp": session.started_at,
+        "receiver_features": [_receiver_object(receiver) for receiver in result.receivers],
+        **truth_of(session),
         "extraction_metadata": _metadata(result),
         "overall_confidence": result.figures.overall_confidence,
         "mean_snr_db": result.figures.mean_snr_db,
@@ -222,13 +243,35 @@ def _replace(
             break
     if only_failed and not there.extraction_failed:
         return False
+    _keep_history(connection, session.id, attempt)
+    connection.execute(_UPDATE, {"id": session.id, **_bound(values)})
+    return True
+
+
+def _keep_history(connection: Connection, session_id: UUID, attempt: int) -> None:
     history = """
         INSERT INTO heimdall.measurement_features_history (recording_session_id, replaced_by_attempt, feature_row)
         SELECT mf.recording_session_id, :attempt, to_jsonb(mf)
         FROM heimdall.measurement_features mf WHERE mf.recording_session_id = :id"""
-    connection.execute(sa.text(history), {"attempt": attempt, "id": session.id})
-    connection.execute(_UPDATE, {"id": session.id, **_bound(values)})
-    return True
+    connection.execute(sa.text(history), {"attempt": attempt, "id": session_id})
+
+
+def renew_truth(
+    connection: Connection, session: Session, stored: StoredFeatures, figures: SessionFigures, *, attempt: int
+) -> None:
+    """Give a row of ours, which is locked, the ground truth that the session has now, and the figures that follow.
+
+    What was there is copied to the history first; receivers, version and time of the computation stay.
+    """
+    _keep_history(connection, session.id, attempt)
+    values = {
+        **truth_of(session),
+        "gdop": figures.gdop,
+        "extraction_metadata": {**stored.row["extraction_metadata"], "ground_truth": session.ground_truth},
+    }
+    connection.execute(
+        sa.update(features).where(features.c.recording_session_id == session.id).values(values).returning(_IS_OURS)
+    )
 
 
 def _receiver_object(receiver: ReceiverFeatures) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from heimdall_assets.db.validity import RECEIVER_SETTINGS, differs_from_settings
 from heimdall_assets.errors import UnknownStation
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from datetime import datetime
 
     from sqlalchemy.engine import Connection
@@ -67,6 +68,15 @@ class Change:
 def station_names(connection: Connection) -> list[str]:
     """Names of all receivers, sorted."""
     return list(connection.scalars(sa.select(websdr_stations.c.name).order_by(websdr_stations.c.name)))
+
+
+def altitudes_m(connection: Connection, names: Collection[str]) -> dict[str, float]:
+    """Metres above sea level of those receivers whose height is known."""
+    stations = websdr_stations.c
+    query = sa.select(stations.name, stations.altitude_asl).where(
+        stations.name.in_(names), stations.altitude_asl.is_not(None)
+    )
+    return {row.name: float(row.altitude_asl) for row in connection.execute(query)}
 
 
 def settings_history(connection: Connection) -> list[ValidSettings]:

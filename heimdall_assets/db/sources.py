@@ -7,17 +7,19 @@ one source, no tick takes long.
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
 from heimdall_assets.db import heartbeats, work
+from heimdall_assets.db.engine import transaction
 from heimdall_assets.db.suspects import OVERLAP, is_small
 from heimdall_assets.db.truth import OTHER_TRUTH, differs_from_truth, is_near, true_source
 from heimdall_assets.settings import current_settings
 
 if TYPE_CHECKING:
-    from sqlalchemy.engine import Connection
+    from sqlalchemy.engine import Connection, Engine
 
 RECHECKS_PER_LOOK = 1000
 """Sessions that one look takes from the queue: about half a second's worth."""
@@ -66,6 +68,15 @@ def work_off(connection: Connection, limit: int = RECHECKS_PER_LOOK) -> int:
     if queued:
         work.refresh(connection, queued)
     return len(queued)
+
+
+def work_off_for(engine: Engine, seconds: float) -> None:
+    """:func:`work_off` the queue, in short transactions, for so long at the most; the planner goes on from there."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        with transaction(engine) as connection:
+            if not work_off(connection):
+                return
 
 
 _QUEUE = "INSERT INTO heimdall.feature_rechecks (recording_session_id)"

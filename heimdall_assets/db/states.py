@@ -49,7 +49,7 @@ def database_time(connection: Connection) -> datetime:
     return moment
 
 
-def state_of(connection: Connection, session_id: UUID) -> sa.Row[tuple[object, ...]] | None:
+def state_of(connection: Connection, session_id: UUID) -> sa.Row[Any] | None:
     """The row of feature_states, or None for a session that is unknown or not completed."""
     return connection.execute(sa.select(states).where(states.c.recording_session_id == session_id)).one_or_none()
 
@@ -164,6 +164,18 @@ def set_back(
         new_inputs=None,
         **({} if inputs_tried is None else {"inputs_tried": inputs_tried}),
         **_next_attempt(connection, session_id, retry),
+    )
+
+
+def restore(connection: Connection, session_id: UUID, before: sa.Row[Any], *, state: str) -> None:
+    """The session's row was renewed without an attempt at its recordings: everything else is as it was before."""
+    _set_final(
+        connection,
+        session_id,
+        state=state if before.state == "running" else before.state,
+        attempts=before.attempts,
+        next_attempt_at=before.next_attempt_at,
+        reported_at=None,
     )
 
 

@@ -3,7 +3,8 @@
 The order is what makes it safe to run twice at once and to kill at any point:
 
 1. take a place to compute, and the session's lock, waiting for whoever holds it without the place;
-2. look again whether it is done: then report what is stored;
+2. look again whether it is done: then report what is stored; where other features are asked for, renew the ground
+   truth of those that are stored first, which needs no IQ, and go on if they are stale for another reason too;
 3. write down that an attempt begins;
 4. **fetch** and **compute** receiver by receiver, no transaction open; a receiver's failure is its own;
 5. **store** in one short transaction: the row, the state, the end of the attempt; stale from the start where a
@@ -38,6 +39,7 @@ from heimdall_assets.extraction.compute import compute_session, traceback_of
 from heimdall_assets.extraction.inputs import all_words, inputs_of
 from heimdall_assets.extraction.outcome import Outcome, featured_state, summary_of
 from heimdall_assets.extraction.places import Places
+from heimdall_assets.extraction.renewal import renew
 from heimdall_assets.records import FEATURE_VERSION
 
 if TYPE_CHECKING:
@@ -134,10 +136,14 @@ def extract_session(
     with places, session_lock(engine, session_id, timeout_seconds=limit_s, meanwhile=places.left) as connection:
         try:
             state = _known_state(connection, session_id)
+            if recompute or stale:
+                renewed = renew(connection, session_id, settings, run_id=run_id)
+                if renewed is not None and not recompute and not _is_waiting(connection, session_id):
+                    return Outcome(session_id, True, True, summary_of(renewed.row))
             with each_alone(connection):
                 session = load_session(connection, session_id, source_tolerance_hz=settings.source_tolerance_hz)
                 stored = _stored(connection, session_id, state)
-                is_asked = recompute or (stale and _is_stale(connection, session))
+                is_asked = recompute or (stale and _is_stale(connection, session_id))
                 is_again = state is not None and state.waits_again
                 is_wanted = stored is None or stored.failed or is_asked or is_again
                 refusal = _refusal(session, None if state is None else state.state)
@@ -350,8 +356,15 @@ def _keep(
     work.refresh(connection, [session.id])
 
 
-def _is_stale(connection: Connection, session: Session) -> bool:
-    return stale_reason_of(connection, session.id, feature_version=FEATURE_VERSION) is not None
+def _is_stale(connection: Connection, session_id: UUID) -> bool:
+    return stale_reason_of(connection, session_id, feature_version=FEATURE_VERSION) is not None
+
+
+def _is_waiting(connection: Connection, session_id: UUID) -> bool:
+    """Whether there is more to do for a session than its ground truth."""
+    with each_alone(connection):
+        state = states.look(connection, session_id)
+        return (state is not None and state.waits_again) or _is_stale(connection, session_id)
 
 
 def _why_kept(

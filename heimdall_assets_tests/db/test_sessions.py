@@ -247,10 +247,14 @@ def test_every_measurement_belongs_to_the_one_session_that_the_rule_names(
             frequency_hz = rng.choice((7_000_000, 7_000_000, 7_001_000, 7_001_001, 14_000_900, None))
             moment = FIRST_START + timedelta(seconds=10 * step)
             key = add_measurement(connection, moment, location=location, frequency_hz=frequency_hz, **link)
-            all_named |= {named} - {None}
+            if named is not None:
+                all_named.add(named)
             if location is not None:
                 made[key] = (named, step, frequency_hz)
-        expected = {key: named or owner(windows, *at, all_named) for key, (named, *at) in made.items()}
+        expected = {
+            key: named or owner(windows, step, frequency_hz, all_named)
+            for key, (named, step, frequency_hz) in made.items()
+        }
         assert has_session_link(connection) is has_link
         query = f"""
             WITH wanted AS MATERIALIZED (SELECT * FROM heimdall.recording_sessions)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -9,6 +10,7 @@ import sqlalchemy as sa
 
 from heimdall_assets.db import heartbeats, ledger, sources, suspects
 from heimdall_assets.db.engine import transaction
+from heimdall_assets.db.migrations.versions import r0013_sources
 from heimdall_assets.extraction import extract_session
 from heimdall_assets_tests.db.rows import add_measurement
 from heimdall_assets_tests.factory import FIRST_START, GOOD, SessionFactory
@@ -197,3 +199,29 @@ def test_the_queue_is_worked_off_some_at_a_time_and_without_what_is_being_worked
         sources._queue_by_sources(connection)
         assert [sources.work_off(connection, limit=3) for _ in range(3)] == [3, 1, 0]
     assert factory.rows("SELECT recording_session_id FROM heimdall.feature_rechecks") == [(keys[0],)]
+
+
+def test_the_upgrade_marks_what_the_rules_of_before_chose(factory: SessionFactory, engine: Engine, done: Any) -> None:
+    """A placeless source that another one on the frequency stood in for, and a window beside named measurements."""
+    placeless = add_source(factory, latitude=None)
+    keys = [done(known_source_id=source, minutes=minutes) for source, minutes in ((placeless, 0), (None, 5), (None, 9))]
+    with transaction(engine) as connection:
+        connection.execute(sa.text("SELECT set_config('heimdall.writer', 'heimdall_assets', true)"))
+        query = """
+            UPDATE heimdall.measurement_features
+            SET tx_known = true, tx_latitude = 45, tx_longitude = 8, tx_power_dbm = 40,
+                extraction_metadata = jsonb_set(extraction_metadata, '{ground_truth}', '"frequency"')
+            WHERE recording_session_id = :id"""
+        connection.execute(sa.text(query), {"id": keys[0]})
+        stray = add_measurement(connection, FIRST_START + timedelta(minutes=5), location=GOOD, station="stray")
+        query = """
+            UPDATE heimdall.measurement_features
+            SET receiver_features = receiver_features || CAST('{"rx_id": "stray"}' AS jsonb),
+                extraction_metadata = jsonb_set(extraction_metadata, '{receivers,stray}',
+                                                jsonb_build_object('measurement_id', CAST(:stray AS text)))
+            WHERE recording_session_id = :id"""
+        connection.execute(sa.text(query), {"id": keys[1], "stray": str(stray)})
+        for statement in r0013_sources.STATEMENTS[-1:]:
+            connection.execute(sa.text(statement))
+    sources.work_off_for(engine, 60.0)
+    assert [why(factory, key) for key in keys] == ["other_truth", "other_inputs", None]
