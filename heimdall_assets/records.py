@@ -137,7 +137,11 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class InputIdentity:
-    """What was read for a measurement, so that a replaced or late file can be told from the one that was used."""
+    """What was read for a receiver, so that a replaced or late file can be told from the one that was used.
+
+    Where several measurements were read, ``measurement_ids`` names all, in the order of time; samples and chunks are
+    those of all, and everything else is of the first one.
+    """
 
     measurement_id: UUID
     iq_data_location: str
@@ -150,6 +154,7 @@ class InputIdentity:
     num_samples: int | None = None
     num_chunks: int | None = None
     chunk_duration_ms: float | None = None
+    measurement_ids: tuple[UUID, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

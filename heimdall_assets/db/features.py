@@ -90,7 +90,7 @@ def _object(item: object) -> dict[str, Any] | None:
 def has_same_inputs(stored: StoredFeatures, result: SessionFeatures) -> bool:
     """True if a result is of the very objects that a row is of, receivers that failed included."""
     used = (stored.row["extraction_metadata"] or {}).get("receivers") or {}
-    names = ("measurement_id", "iq_data_location", "size", "etag")
+    names = ("measurement_id", "measurement_ids", "iq_data_location", "size", "etag")
     return set(used) == {receiver.station.name for receiver in result.receivers} and all(
         {name: used.get(receiver.station.name, {}).get(name) for name in names}
         == {name: _identity(receiver.identity)[name] for name in names}
@@ -294,6 +294,7 @@ def _metadata(result: SessionFeatures) -> dict[str, Any]:
 def _identity(identity: InputIdentity) -> dict[str, Any]:
     return {
         "measurement_id": str(identity.measurement_id),
+        "measurement_ids": [str(key) for key in identity.measurement_ids],
         "iq_data_location": identity.iq_data_location,
         "format": identity.format,
         "sample_rate_hz": identity.sample_rate_hz,

@@ -14,7 +14,17 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from heimdall_assets.db import heartbeats
-from heimdall_assets.db.sessions import ENDS, STARTS, classified, has_session_link, linked_measurements
+from heimdall_assets.db.sessions import (
+    ENDS,
+    HAS_FEATURES,
+    STARTS,
+    USABLE,
+    USED,
+    VERSION,
+    classified,
+    has_session_link,
+    linked_measurements,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -53,19 +63,23 @@ class Tried:
         Words; None where no attempt has noted any.
     measurements_total : int
         So many measurements it had.
+    measurements_now : int
+        So many it has.
     locations : tuple of (UUID, str)
-        Measurement and iq_data_location.
+        Measurement and iq_data_location; without what was not needed, of receivers that have features of ours, and
+        without those of receivers that are not known.
     """
 
     session_id: UUID
     inputs_tried: str | None
     measurements_total: int
+    measurements_now: int
     locations: tuple[tuple[UUID, str], ...]
 
     @property
     def why(self) -> str:
         """Why an object that nobody has tried is there."""
-        return LATE_IQ if len(self.locations) > self.measurements_total else REPLACED_IQ
+        return LATE_IQ if self.measurements_now > self.measurements_total else REPLACED_IQ
 
 
 def absorb_late(connection: Connection) -> int:
@@ -152,14 +166,26 @@ def next_to_check(connection: Connection, limit: int) -> list[Tried]:
         ORDER BY fs.recording_session_id LIMIT :limit"""
     rows = connection.execute(sa.text(query), {"limit": limit, **({} if after is None else {"after": after})}).all()
     heartbeats.set_position(connection, heartbeats.ROUND, rows[-1].id if len(rows) == limit else None)
+    numbers = dict.fromkeys((row.id for row in rows), 0)
     locations: dict[UUID, list[tuple[UUID, str]]] = {row.id: [] for row in rows}
     query = f"""
         WITH wanted AS MATERIALIZED (
-            SELECT * FROM heimdall.recording_sessions WHERE id = ANY (:ids) AND status = 'completed')
-        SELECT m.session_id, m.id, m.iq_data_location FROM ({linked_measurements(connection, "wanted")}) m"""
+            SELECT * FROM heimdall.recording_sessions WHERE id = ANY (:ids) AND status = 'completed'),
+        used AS MATERIALIZED (
+            SELECT mf.recording_session_id AS session_id, {USABLE} AS usable, {USED} AS measurements
+            FROM heimdall.measurement_features mf
+            WHERE mf.recording_session_id = ANY (:ids) AND {HAS_FEATURES} AND {VERSION} IS NOT NULL)
+        SELECT m.session_id, m.id, m.iq_data_location,
+               m.is_known AND (m.name = ANY (u.usable) AND m.id::text <> ALL (u.measurements)) IS NOT TRUE AS counts
+        FROM ({linked_measurements(connection, "wanted")}) m LEFT JOIN used u USING (session_id)"""
     for row in connection.execute(sa.text(query), {"ids": list(locations)}):
-        locations[row.session_id].append((row.id, row.iq_data_location))
-    return [Tried(row.id, row.inputs_tried, row.measurements_total, tuple(locations[row.id])) for row in rows]
+        numbers[row.session_id] += 1
+        if row.counts:
+            locations[row.session_id].append((row.id, row.iq_data_location))
+    return [
+        Tried(row.id, row.inputs_tried, row.measurements_total, numbers[row.id], tuple(locations[row.id]))
+        for row in rows
+    ]
 
 
 def note(connection: Connection, words: Mapping[UUID, str]) -> None:

@@ -44,7 +44,10 @@ HAS_FEATURES = "NOT coalesce(mf.extraction_failed, false)"
 OTHER_INPUTS = "other_inputs"
 """The stale_reason of features that were computed from other measurements than belong to the session now."""
 
-_USED = """
+USABLE = "ARRAY(SELECT r ->> 'rx_id' FROM unnest(mf.receiver_features) r WHERE NOT r ? 'error')"
+"""The receivers that have features in a row."""
+
+USED = """
         ARRAY(SELECT coalesce(several.id, input.used ->> 'measurement_id')
               FROM jsonb_each(CASE WHEN jsonb_typeof(mf.extraction_metadata -> 'receivers') = 'object'
                                    THEN mf.extraction_metadata -> 'receivers' END) input (rx_id, used)
@@ -57,7 +60,7 @@ _USED = """
 
 # What was deleted is no other input: recordings go some day, and features outlive them.
 _HAS_OTHER_INPUTS = f"""
-        l.has_unknown_receiver
+        l.has_other_receivers
         OR (cardinality(f.used) > cardinality(l.used)
             AND EXISTS (SELECT 1 FROM heimdall.measurements m
                         WHERE m.created_at BETWEEN {STARTS.format("s")} AND {ENDS.format("s")}
@@ -175,10 +178,10 @@ def classified(connection: Connection, wanted: str) -> str:
         FROM {wanted} s
         LEFT JOIN heimdall.feature_states known ON known.recording_session_id = s.id
         LEFT JOIN LATERAL (
-            SELECT ARRAY(SELECT r ->> 'rx_id' FROM unnest(mf.receiver_features) r WHERE NOT r ? 'error') AS usable,
+            SELECT {USABLE} AS usable,
                    ARRAY(SELECT r ->> 'rx_id' FROM unnest(mf.receiver_features) r WHERE r ? 'error') AS failed,
                    EXISTS (SELECT 1 FROM unnest(mf.receiver_features) r WHERE r ? 'error') AS has_errors,
-                   {VERSION} AS version, {differs_from_settings(STARTS.format("s"))} AS differs, {_USED} AS used,
+                   {VERSION} AS version, {differs_from_settings(STARTS.format("s"))} AS differs, {USED} AS used,
                    mf.tx_known, mf.tx_latitude, mf.tx_longitude, mf.tx_power_dbm,
                    mf.extraction_metadata ->> 'ground_truth' AS ground_truth
             FROM heimdall.measurement_features mf
@@ -189,9 +192,10 @@ def classified(connection: Connection, wanted: str) -> str:
                    count(*) FILTER (WHERE m.name = ANY (f.usable) OR m.is_of_used)::int AS with_features,
                    CASE WHEN min(m.frequency_hz) = max(m.frequency_hz) THEN min(m.frequency_hz) END AS frequency_hz,
                    coalesce(array_agg(m.id::text) FILTER (WHERE m.is_used), '{{}}') AS used,
-                   coalesce(bool_or(NOT m.is_known AND NOT m.is_of_used AND m.name <> ALL (f.failed)), false)
-                       AS has_unknown_receiver
-            FROM (SELECT m.id, m.name, nullif(m.frequency_hz, 0) AS frequency_hz, m.is_known,
+                   coalesce(bool_or(CASE WHEN m.is_known THEN m.websdr_station_id::text = ANY (f.failed)
+                                         ELSE NOT m.is_of_used AND m.name <> ALL (f.failed) END), false)
+                       AS has_other_receivers
+            FROM (SELECT m.id, m.name, nullif(m.frequency_hz, 0) AS frequency_hz, m.is_known, m.websdr_station_id,
                          coalesce(m.id::text = ANY (f.used), false) AS is_used,
                          coalesce(bool_or(m.id::text = ANY (f.used)) OVER (PARTITION BY m.name), false) AS is_of_used
                   FROM ({linked}) m) m

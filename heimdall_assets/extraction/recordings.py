@@ -10,6 +10,7 @@ from contextlib import nullcontext
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple, Self
 
+from heimdall_assets.dsp.request import samples_per_chunk
 from heimdall_assets.errors import BadParameter
 from heimdall_assets.extraction.places import Places
 from heimdall_assets.iq import is_in_store, open_location
@@ -130,7 +131,7 @@ def read_recording(measurement: Measurement, settings: Settings, noted: Noted | 
     )
     with opened as recording:
         sample_rate_hz = recording.sample_rate_hz or settings.default_sample_rate_hz
-        chunk_length = int(sample_rate_hz * settings.chunk_ms / 1000)
+        chunk_length = samples_per_chunk(sample_rate_hz, settings.chunk_ms)
         if chunk_length * settings.num_chunks > MAX_SAMPLES:
             raise BadParameter(
                 f"{settings.num_chunks} chunks of {settings.chunk_ms:g} ms at {sample_rate_hz:g} Hz are "
@@ -139,6 +140,7 @@ def read_recording(measurement: Measurement, settings: Settings, noted: Noted | 
         samples = recording.read(0, chunk_length * settings.num_chunks, writable=False)
         identity = InputIdentity(
             measurement_id=measurement.id,
+            measurement_ids=(measurement.id,),
             iq_data_location=location,
             size_bytes=recording.size_bytes,
             etag=recording.etag,

@@ -173,11 +173,17 @@ def extract_session(
             is_first=stored is None,
             is_again=is_again and not is_asked,
             may_replace=is_again or recompute or stale,
-            inputs_tried=inputs_of(session, settings, noted),
+            inputs_tried=inputs_of(session, settings, noted, _usable(computed)),
         )
         if isinstance(computed, HeimdallError):
             return _store_failure(connection, session, attempt, computed, seconds)
         return _store_result(connection, computed, attempt)
+
+
+def _usable(computed: SessionFeatures | HeimdallError) -> set[str]:
+    """Names of the receivers that have features."""
+    receivers = () if isinstance(computed, HeimdallError) else computed.receivers
+    return {receiver.station.name for receiver in receivers if receiver.features is not None}
 
 
 def _computed(
@@ -260,7 +266,7 @@ def _store_result(connection: Connection, result: SessionFeatures, attempt: Atte
     """
     session = result.session
     failed = [r for r in result.receivers if r.failure is not None]
-    usable = {r.station.name for r in result.receivers if r.features is not None}
+    usable = _usable(result)
     retry = attempt.rule if any(r.failure and r.failure.transient for r in failed) else None
     with connection.begin():
         keep_settings(connection)

@@ -42,6 +42,7 @@ REAL = Path(__file__).parents[3] / "shared" / "real_iq" / "dcf77_20171127"
 AGGREGATES = {"mean", "std", "min", "max"}
 RECEIVER_METADATA = {
     "measurement_id",
+    "measurement_ids",
     "iq_data_location",
     "format",
     "sample_rate_hz",
@@ -202,6 +203,7 @@ def test_a_good_session_is_stored_column_by_column_as_documented(
     for name, measurement_id in measurement_ids(factory, session_id).items():
         assert metadata["receivers"][name] == {
             "measurement_id": str(measurement_id),
+            "measurement_ids": [str(measurement_id)],
             "iq_data_location": GOOD,
             "format": "npy",
             "sample_rate_hz": SAMPLE_RATE_HZ,
@@ -338,18 +340,18 @@ def test_a_session_whose_files_came_late_is_done_at_the_next_attempt(
 def test_a_failed_receiver_counts_once_however_many_measurements_it_left(
     engine: Engine, factory: SessionFactory, settings: Settings
 ) -> None:
-    session_id = factory.add((TRUNCATED, TRUNCATED))
+    session_id = factory.add((MISSING, TRUNCATED))
     add_measurement(factory, session_id, "RX1", MISSING, later_s=5)
     outcome = extract_session(engine, session_id, settings)
     assert outcome.message is not None
     assert outcome.message.startswith("all 2 receivers failed")
-    assert state_row(factory, session_id)["state"] == "failed"  # the missing one may still come
+    assert state_row(factory, session_id)["state"] == "failed"  # the missing ones may still come
 
 
 def test_of_several_measurements_of_one_station_the_first_that_can_be_used_counts(
     engine: Engine, factory: SessionFactory, settings: Settings
 ) -> None:
-    session_id = factory.add((TRUNCATED, GOOD))
+    session_id = factory.add((MISSING, GOOD))
     (factory.root / "second.npy").write_bytes((factory.root / GOOD).read_bytes())
     add_measurement(factory, session_id, "RX1", "second.npy", later_s=5)
     add_measurement(factory, session_id, "RX1", MISSING, later_s=9)
