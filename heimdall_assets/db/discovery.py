@@ -63,9 +63,9 @@ def discover(
               AND NOT EXISTS (SELECT 1 FROM heimdall.feature_states fs WHERE fs.recording_session_id = s.id))
         INSERT INTO heimdall.feature_states (recording_session_id, state, completed_at, measurements_total,
                                              measurements_with_features, feature_version, stale_reason,
-                                             known_source_id, frequency_hz)
+                                             known_source_id, frequency_hz, measurements_used)
         SELECT c.id, c.state, c.completed_at, c.measurements_total, c.measurements_with_features, c.feature_version,
-               c.stale_reason, c.known_source_id, c.frequency_hz
+               c.stale_reason, c.known_source_id, c.frequency_hz, c.measurements_used
         FROM ({classified(connection, "wanted")}) c
         ON CONFLICT DO NOTHING"""
     parameters = {"since": since, "session_ids": None if session_ids is None else list(session_ids)}

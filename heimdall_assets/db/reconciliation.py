@@ -96,14 +96,15 @@ _GONE = f"""
 _TOTALS = f"""
     SELECT named.state, named.feature_version, named.is_marked_stale,
            s.sessions AS stored_sessions, s.measurements AS stored_measurements, s.with_features AS stored_features,
-           r.sessions, r.measurements, r.with_features
+           s.used AS stored_used, r.sessions, r.measurements, r.with_features, r.used
     FROM ({totals.SUMS}) s FULL JOIN ({totals.RECOUNT}) r
         ON s.state = r.state AND s.is_marked_stale = r.is_marked_stale
        AND coalesce(s.feature_version, -1) = coalesce(r.feature_version, -1)
     CROSS JOIN LATERAL (
         SELECT coalesce(s.state, r.state) AS state, coalesce(s.feature_version, r.feature_version) AS feature_version,
                coalesce(s.is_marked_stale, r.is_marked_stale) AS is_marked_stale) named
-    WHERE (s.sessions, s.measurements, s.with_features) IS DISTINCT FROM (r.sessions, r.measurements, r.with_features)
+    WHERE (s.sessions, s.measurements, s.with_features, s.used)
+          IS DISTINCT FROM (r.sessions, r.measurements, r.with_features, r.used)
     ORDER BY 1, 2, 3"""
 
 _OPEN = """
@@ -128,14 +129,14 @@ def disagreements(connection: Connection) -> list[Disagreement]:
 
 
 def _wrong_sums(connection: Connection) -> list[Disagreement]:
-    def shown(sessions: int | None, measurements: int | None, with_features: int | None) -> str:
-        return f"{sessions or 0} sessions, {with_features or 0} of {measurements or 0} measurements"
+    def shown(sessions: int | None, measurements: int | None, with_features: int | None, used: int | None) -> str:
+        return f"{sessions or 0} sessions, {with_features or 0} of {measurements or 0} measurements, {used or 0} used"
 
     return [
         Disagreement(
             None,
-            shown(row.stored_sessions, row.stored_measurements, row.stored_features),
-            shown(row.sessions, row.measurements, row.with_features),
+            shown(row.stored_sessions, row.stored_measurements, row.stored_features, row.stored_used),
+            shown(row.sessions, row.measurements, row.with_features, row.used),
             f"the sums of state {row.state}, version {row.feature_version or 'none'}"
             f"{', marked as stale' if row.is_marked_stale else ''}, are not what feature_states holds",
         )

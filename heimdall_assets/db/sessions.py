@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 import sqlalchemy as sa
 
+from heimdall_assets.db.columns import has_column
 from heimdall_assets.db.truth import OTHER_TRUTH, differs_from_truth, is_near, true_source
 from heimdall_assets.db.validity import RECEIVER_SETTINGS, differs_from_settings, in_force, settings_of
 from heimdall_assets.errors import UnknownSession
@@ -19,9 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
     from uuid import UUID
 
-    from sqlalchemy.engine import Connection, Engine
-
-_link_by_engine: WeakKeyDictionary[Engine, bool] = WeakKeyDictionary()
+    from sqlalchemy.engine import Connection
 
 STARTS = "coalesce({0}.session_start, {0}.created_at)"
 """A session's window opens at its start; CONTRACT: session_start, or created_at where that is null."""
@@ -58,6 +56,12 @@ USED = """
                             WHERE r ->> 'rx_id' = input.rx_id AND NOT r ? 'error'))""".strip()
 """The measurements whose samples are in a row, as far as it says so."""
 
+_UNNAMED = """
+        ARRAY(SELECT r ->> 'rx_id' FROM unnest(mf.receiver_features) r
+              WHERE NOT r ? 'error'
+                AND mf.extraction_metadata -> 'receivers' -> (r ->> 'rx_id') ->> 'measurement_id' IS NULL)""".strip()
+"""The receivers that have features in a row that does not say of which measurement."""
+
 # What was deleted is no other input: recordings go some day, and features outlive them.
 _HAS_OTHER_INPUTS = f"""
         l.has_other_receivers
@@ -70,14 +74,7 @@ _HAS_OTHER_INPUTS = f"""
 
 def has_session_link(connection: Connection) -> bool:
     """True if measurements name their session; databases made before that column are linked by time alone."""
-    engine = connection.engine
-    if engine not in _link_by_engine:
-        query = sa.text(
-            "SELECT count(*) FROM information_schema.columns WHERE table_schema = 'heimdall' "
-            "AND table_name = 'measurements' AND column_name = 'recording_session_id'"
-        )
-        _link_by_engine[engine] = bool(connection.scalar(query))
-    return _link_by_engine[engine]
+    return has_column(connection, "measurements", "recording_session_id")
 
 
 def linked_measurements(connection: Connection, wanted: str, *, source_tolerance_hz: float | None = None) -> str:
@@ -149,9 +146,11 @@ def classified(connection: Connection, wanted: str) -> str:
     Returns
     -------
     str
-        A SELECT of (id, state, completed_at, measurements_total, measurements_with_features, feature_version,
-        stale_reason, new_inputs, known_source_id, frequency_hz), where state is pending, done, partial or empty. A row
-        that other code wrote is done and has no version; one that it marked extraction_failed counts as none. What
+        A SELECT of (id, state, completed_at, measurements_total, measurements_with_features, measurements_used,
+        feature_version, stale_reason, new_inputs, known_source_id, frequency_hz), where state is pending, done, partial
+        or empty. A row
+        that other code wrote is done and has no version; one that it marked extraction_failed counts as none.
+        Measurements are used whose samples are in the row: where it does not name them, one of each receiver. What
         only feature_states can know is taken from it: that there are other inputs than those that features of our code
         were computed from, and that a session without features is failed or quarantined. Features of our code are
         stale where inputs, settings of receivers or the ground truth are others than the row says.
@@ -162,6 +161,8 @@ def classified(connection: Connection, wanted: str) -> str:
         SELECT s.id, coalesce(s.updated_at, s.created_at, s.session_start) AS completed_at,
                l.total AS measurements_total,
                CASE WHEN f.usable IS NULL THEN 0 ELSE l.with_features END AS measurements_with_features,
+               CASE WHEN f.usable IS NULL THEN 0
+                    ELSE cardinality(l.used) + l.receivers_unnamed END AS measurements_used,
                f.version AS feature_version,
                CASE WHEN f.version IS NOT NULL
                     THEN CASE WHEN {_HAS_OTHER_INPUTS} THEN '{OTHER_INPUTS}'
@@ -181,7 +182,8 @@ def classified(connection: Connection, wanted: str) -> str:
             SELECT {USABLE} AS usable,
                    ARRAY(SELECT r ->> 'rx_id' FROM unnest(mf.receiver_features) r WHERE r ? 'error') AS failed,
                    EXISTS (SELECT 1 FROM unnest(mf.receiver_features) r WHERE r ? 'error') AS has_errors,
-                   {VERSION} AS version, {differs_from_settings(STARTS.format("s"))} AS differs, {USED} AS used,
+                   {USED} AS used, {_UNNAMED} AS unnamed,
+                   {VERSION} AS version, {differs_from_settings(STARTS.format("s"))} AS differs,
                    mf.tx_known, mf.tx_latitude, mf.tx_longitude, mf.tx_power_dbm,
                    mf.extraction_metadata ->> 'ground_truth' AS ground_truth
             FROM heimdall.measurement_features mf
@@ -192,6 +194,7 @@ def classified(connection: Connection, wanted: str) -> str:
                    count(*) FILTER (WHERE m.name = ANY (f.usable) OR m.is_of_used)::int AS with_features,
                    CASE WHEN min(m.frequency_hz) = max(m.frequency_hz) THEN min(m.frequency_hz) END AS frequency_hz,
                    coalesce(array_agg(m.id::text) FILTER (WHERE m.is_used), '{{}}') AS used,
+                   count(DISTINCT m.name) FILTER (WHERE m.name = ANY (f.unnamed))::int AS receivers_unnamed,
                    coalesce(bool_or(CASE WHEN m.is_known THEN m.websdr_station_id::text = ANY (f.failed)
                                          ELSE NOT m.is_of_used AND m.name <> ALL (f.failed) END), false)
                        AS has_other_receivers
@@ -266,7 +269,7 @@ def _with_measurements(connection: Connection, source_tolerance_hz: float) -> st
                coalesce(held.remove_dc, false) AS remove_dc
         FROM wanted w
         LEFT JOIN ({linked}) m ON true
-        LEFT JOIN LATERAL ({in_force("m.name", STARTS.format("w"))}) held ON true
+        LEFT JOIN LATERAL ({in_force("m.name", "m.websdr_station_id::text", STARTS.format("w"))}) held ON true
         ORDER BY m."timestamp", m.name, m.id"""
 
 

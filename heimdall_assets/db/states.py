@@ -82,6 +82,7 @@ def set_featured(
     message: str | None,
     known_source_id: UUID | None = None,
     frequency_hz: int | None = None,
+    measurements_used: int = 0,
     stale_reason: sa.TextClause | None = None,
     inputs_tried: str | None = None,
     retry: RetryRule | None = None,
@@ -105,6 +106,7 @@ def set_featured(
         message=message,
         known_source_id=known_source_id,
         frequency_hz=frequency_hz,
+        measurements_used=measurements_used,
         **_next_attempt(connection, session_id, retry),
         reported_at=None,
     )
@@ -134,6 +136,7 @@ def set_failed(
         state=state,
         feature_version=None,
         measurements_with_features=0,
+        measurements_used=0,
         stale_reason=None,
         new_inputs=None,
         inputs_tried=inputs_tried,

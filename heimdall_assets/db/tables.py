@@ -130,6 +130,7 @@ feature_states = sa.Table(
     sa.Column("updated_at", _timestamp, nullable=False, server_default=sa.func.now()),
     sa.Column("known_source_id", UUID),  # the source that the session named when it was looked at last
     sa.Column("frequency_hz", sa.BigInteger),  # that all its measurements had then; null: several, or none
+    sa.Column("measurements_used", sa.Integer, nullable=False, server_default="0"),  # whose samples are in the row
 )
 
 feature_sources = sa.Table(  # known_sources as they were when the planner looked last
@@ -158,6 +159,7 @@ feature_totals = sa.Table(
     sa.Column("sessions", sa.BigInteger, nullable=False),  # differences; their sums are what feature_states holds
     sa.Column("measurements", sa.BigInteger, nullable=False),
     sa.Column("with_features", sa.BigInteger, nullable=False),
+    sa.Column("used", sa.BigInteger, nullable=False, server_default="0"),
 )
 
 feature_changes = sa.Table(
@@ -184,6 +186,7 @@ receiver_settings = sa.Table(
     sa.Column("passband_low_hz", _float),
     sa.Column("passband_high_hz", _float),
     sa.Column("remove_dc", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("station_id", UUID),  # websdr_stations.id; null: not known when it was set
 )
 
 feature_attempts = sa.Table(

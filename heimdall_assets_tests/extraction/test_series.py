@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from heimdall_assets.db import ledger, sources, states, tables
+from heimdall_assets.db import ledger, receivers, reconciliation, sources, states, tables
 from heimdall_assets.db.engine import transaction
 from heimdall_assets.dsp import analyze
 from heimdall_assets.extraction import check_inputs, compute_session, extract_session
@@ -50,7 +50,7 @@ def session_of(root: Path, files: list[Any], **columns: list[Any]) -> Session:
             (root / name).write_bytes(content)
         elif content is not None:
             np.save(root / name, content)
-        values = {"frequency_hz": 7_000_000, "iq_sample_rate_hz": RATE_HZ}
+        values: dict[str, Any] = {"frequency_hz": 7_000_000, "iq_sample_rate_hz": RATE_HZ}
         values |= {key: given[index] for key, given in columns.items()}
         measurements.append(
             Measurement(
@@ -89,7 +89,7 @@ def test_chunks_come_from_as_few_recordings_as_the_rule_says_and_straddle_none(l
         expected = [index for index, length in enumerate(lengths) if length][:1]
     if not expected:
         return
-    files = [noise(length, index) if length else None for index, length in enumerate(lengths)]
+    files: list[Any] = [noise(length, index) if length else None for index, length in enumerate(lengths)]
     with tempfile.TemporaryDirectory() as folder:
         result = compute(Path(folder), files)
     assert used(result) == expected
@@ -259,3 +259,34 @@ def test_a_receiver_that_becomes_known_makes_its_sessions_stale(
     assert row(engine, key).stale_reason == "other_inputs"
     assert extract_session(engine, key, settings, stale=True).computed
     assert row(engine, key).state == "done"
+
+
+def test_a_receiver_that_is_renamed_keeps_its_features_and_settings_and_one_that_is_deleted_its_features(
+    factory: SessionFactory, engine: Engine, settings: Settings
+) -> None:
+    key = factory.add((GOOD, GOOD))
+    add_measurement(factory, key, "RX1", "more.npy", 1)
+    with transaction(engine) as connection:
+        loosen_stations(connection)
+        receivers.set_settings(connection, "RX1", FIRST_START, calibration_db=7.0)
+    look(engine)
+    assert extract_session(engine, key, settings).computed
+
+    def agrees() -> None:
+        look(engine)
+        with transaction(engine) as connection:
+            connection.execute(tables.feature_rechecks.insert().values(recording_session_id=key))
+            sources.work_off(connection)
+            assert reconciliation.disagreements(connection) == []
+        after = row(engine, key)
+        assert (after.state, after.stale_reason, after.measurements_used) == ("done", None, 2)
+        assert (after.measurements_total, after.measurements_with_features) == (3, 3)
+
+    agrees()
+    factory.rows("UPDATE heimdall.websdr_stations SET name = 'other' WHERE name = 'RX1' RETURNING 1")
+    agrees()
+    with transaction(engine) as connection:
+        assert receivers.set_settings(connection, "other", FIRST_START, calibration_db=8.0).sessions_stale == 1
+        assert receivers.set_settings(connection, "other", FIRST_START, calibration_db=7.0).sessions_current == 1
+    factory.rows("DELETE FROM heimdall.websdr_stations RETURNING 1")
+    agrees()

@@ -56,6 +56,7 @@ RECEIVER_METADATA = {
     "calibration_db",
     "passband_hz",
     "remove_dc",
+    "station_id",
 }
 
 
@@ -190,6 +191,11 @@ def test_a_good_session_is_stored_column_by_column_as_documented(
         "package_version",
         "run_id",
         "seconds",
+        "iq_duration_ms",
+        "sample_rate_hz",
+        "num_chunks",
+        "chunk_duration_ms",
+        "frequency_hz",
         "ground_truth",
         "receivers",
     }
@@ -199,6 +205,8 @@ def test_a_good_session_is_stored_column_by_column_as_documented(
     assert metadata["run_id"] == "run-1"
     assert metadata["seconds"] > 0
     assert metadata["ground_truth"] == "session"
+    common = ("iq_duration_ms", "sample_rate_hz", "num_chunks", "chunk_duration_ms", "frequency_hz")
+    assert [metadata[name] for name in common] == [1000.0, SAMPLE_RATE_HZ, 5, 200.0, 145_500_000]
     file = factory.root / GOOD
     for name, measurement_id in measurement_ids(factory, session_id).items():
         assert metadata["receivers"][name] == {
@@ -217,6 +225,7 @@ def test_a_good_session_is_stored_column_by_column_as_documented(
             "calibration_db": 30.0,
             "passband_hz": None,
             "remove_dc": False,
+            "station_id": str(factory.scalar("SELECT id FROM heimdall.websdr_stations WHERE name = :n", n=name)),
         }
         assert set(metadata["receivers"][name]) == RECEIVER_METADATA
 
@@ -265,7 +274,8 @@ def test_one_truncated_receiver_makes_the_session_partial_and_leaves_its_error_i
     outcome = extract_session(engine, session_id, settings)
     row = row_of(factory, session_id)
     broken = row["receiver_features"][1]
-    assert set(broken) == {"rx_id", "rx_lat", "rx_lon", "error"}
+    assert set(broken) == {"rx_id", "rx_lat", "rx_lon", "error", "signal_present"}
+    assert broken["signal_present"] is False
     assert broken["rx_id"] == "RX2"
     assert broken["error"]["reason"] == "truncated"
     assert "truncated.npy has" in broken["error"]["message"]
