@@ -147,10 +147,9 @@ def classified(connection: Connection, wanted: str) -> str:
     -------
     str
         A SELECT of (id, state, completed_at, measurements_total, measurements_with_features, measurements_used,
-        feature_version, stale_reason, new_inputs, known_source_id, frequency_hz), where state is pending, done, partial
-        or empty. A row
-        that other code wrote is done and has no version; one that it marked extraction_failed counts as none.
-        Measurements are used whose samples are in the row: where it does not name them, one of each receiver. What
+        feature_version, stale_reason, new_inputs, known_source_id, frequency_hz, receivers_gone), where state is
+        pending, done, partial or empty. A row that other code wrote is done and has no version; one that it marked
+        extraction_failed counts as none. Measurements are used whose samples are in the row: where it does not name them, one of each receiver. What
         only feature_states can know is taken from it: that there are other inputs than those that features of our code
         were computed from, and that a session without features is failed or quarantined. Features of our code are
         stale where inputs, settings of receivers or the ground truth are others than the row says.
@@ -170,7 +169,7 @@ def classified(connection: Connection, wanted: str) -> str:
                               WHEN {differs_from_truth("f", "t")} THEN '{OTHER_TRUTH}' END
                END AS stale_reason,
                CASE WHEN known.feature_version = f.version THEN known.new_inputs END AS new_inputs,
-               s.known_source_id, l.frequency_hz,
+               s.known_source_id, l.frequency_hz, l.receivers_gone,
                CASE WHEN f.usable IS NULL AND l.total = 0 THEN 'empty'
                     WHEN f.usable IS NULL OR (known.feature_version = f.version AND known.new_inputs IS NOT NULL)
                     THEN CASE WHEN known.state IN ('failed', 'quarantined') THEN known.state ELSE 'pending' END
@@ -195,6 +194,7 @@ def classified(connection: Connection, wanted: str) -> str:
                    CASE WHEN min(m.frequency_hz) = max(m.frequency_hz) THEN min(m.frequency_hz) END AS frequency_hz,
                    coalesce(array_agg(m.id::text) FILTER (WHERE m.is_used), '{{}}') AS used,
                    count(DISTINCT m.name) FILTER (WHERE m.name = ANY (f.unnamed))::int AS receivers_unnamed,
+                   array_agg(DISTINCT m.websdr_station_id) FILTER (WHERE NOT m.is_known) AS receivers_gone,
                    coalesce(bool_or(CASE WHEN m.is_known THEN m.websdr_station_id::text = ANY (f.failed)
                                          ELSE NOT m.is_of_used AND m.name <> ALL (f.failed) END), false)
                        AS has_other_receivers
