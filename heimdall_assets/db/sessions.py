@@ -149,10 +149,11 @@ def classified(connection: Connection, wanted: str) -> str:
         A SELECT of (id, state, completed_at, measurements_total, measurements_with_features, measurements_used,
         feature_version, stale_reason, new_inputs, known_source_id, frequency_hz, receivers_gone), where state is
         pending, done, partial or empty. A row that other code wrote is done and has no version; one that it marked
-        extraction_failed counts as none. Measurements are used whose samples are in the row: where it does not name them, one of each receiver. What
-        only feature_states can know is taken from it: that there are other inputs than those that features of our code
-        were computed from, and that a session without features is failed or quarantined. Features of our code are
-        stale where inputs, settings of receivers or the ground truth are others than the row says.
+        extraction_failed counts as none. Measurements are used whose samples are in the row: where it does not name
+        them, one of each receiver. What only feature_states can know is taken from it: that there are other inputs than
+        those that features of our code were computed from, and that a session without features is failed or
+        quarantined. Features of our code are stale where inputs, settings of receivers or the ground truth are others
+        than the row says.
     """
     linked = linked_measurements(connection, "(SELECT s.*)")
     source = true_source("s.known_source_id", "l.frequency_hz", current_settings().source_tolerance_hz)
