@@ -14,7 +14,10 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from heimdall_assets.db.sessions import classified
+from heimdall_assets.db.sessions import STARTS, classified
+from heimdall_assets.db.truth import OTHER_TRUTH, differs_from_truth, true_source
+from heimdall_assets.db.validity import RECEIVER_SETTINGS, differs_from_settings
+from heimdall_assets.settings import current_settings
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -46,15 +49,29 @@ def is_stale(row: str) -> str:
 _statement = lru_cache(maxsize=4)(sa.text)
 
 
-def mark_of(connection: Connection, session_id: UUID) -> sa.TextClause:
-    """SQL for the reason with which a session's row of feature_states has to be marked, by the tables as they are.
+def mark_of(session_id: UUID, frequency_hz: int | None) -> sa.TextClause:
+    """SQL for the reason with which a session's row of feature_states has to be marked, once its features are stored.
 
-    NULL: the features are current. To be asked where ``locks.keep_settings`` holds, or it may be otherwise already.
+    NULL: nothing changed while they were computed. To be asked where ``locks.keep_settings`` holds, or it may be
+    otherwise already. Measurements that came meanwhile are noticed by the planner.
+
+    Parameters
+    ----------
+    session_id : UUID
+        The session, whose row is ours.
+    frequency_hz : int or None
+        That all its measurements have.
     """
+    source = true_source("s.known_source_id", "CAST(:marked_hz AS bigint)", current_settings().source_tolerance_hz)
     query = f"""
-        (WITH marked AS MATERIALIZED (SELECT * FROM heimdall.recording_sessions WHERE id = :marked_id)
-         SELECT c.stale_reason FROM ({classified(connection, "marked")}) c)"""
-    return _statement(query).bindparams(marked_id=session_id)
+        (SELECT CASE WHEN {differs_from_settings(STARTS.format("s"))} THEN '{RECEIVER_SETTINGS}'
+                     WHEN {differs_from_truth("mf", "t")} THEN '{OTHER_TRUTH}' END
+         FROM heimdall.recording_sessions s
+         JOIN LATERAL (SELECT *, extraction_metadata ->> 'ground_truth' AS ground_truth
+                       FROM heimdall.measurement_features WHERE recording_session_id = s.id) mf ON true
+         LEFT JOIN LATERAL ({source}) t ON true
+         WHERE s.id = :marked_id)"""
+    return _statement(query).bindparams(marked_id=session_id, marked_hz=frequency_hz)
 
 
 def stale_reason_of(connection: Connection, session_id: UUID, *, feature_version: int) -> str | None:

@@ -293,7 +293,7 @@ def _store_result(connection: Connection, result: SessionFeatures, attempt: Atte
                 known_source_id=session.known_source_id,
                 frequency_hz=session.frequency_hz,
                 measurements_used=sum(len(r.identity.measurement_ids) for r in result.receivers),
-                stale_reason=mark_of(connection, session.id),
+                stale_reason=mark_of(session.id, session.frequency_hz),
                 inputs_tried=attempt.inputs_tried,
                 retry=retry,
             )

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from heimdall_assets.db import ledger, requests, staleness
 from heimdall_assets.db.engine import transaction
-from heimdall_assets.extraction import extract_session
+from heimdall_assets.extraction import compute_session, extract_session
 from heimdall_assets.records import FEATURE_VERSION
 from heimdall_assets_tests.factory import GOOD, MISSING, SessionFactory
 
@@ -190,3 +190,21 @@ def test_the_schedule_asks_for_changed_truth_though_the_last_attempt_failed(
     tick(engine)
     with transaction(engine) as connection:
         assert requests.ask_for_stale(connection, 5, feature_version=FEATURE_VERSION) == 1
+
+
+def test_truth_that_changes_while_a_session_is_computed_makes_its_row_stale(
+    factory: SessionFactory, engine: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_source(factory)
+    key = factory.add((GOOD,))
+    tick(engine)
+
+    def compute(*arguments: Any, **keywords: Any) -> Any:
+        factory.rows("UPDATE heimdall.known_sources SET longitude = 9 RETURNING 1")
+        return compute_session(*arguments, **keywords)
+
+    monkeypatch.setattr("heimdall_assets.extraction.session.compute_session", compute)
+    assert extract_session(engine, key, settings).computed
+    query = "SELECT state, stale_reason FROM heimdall.feature_states"
+    assert factory.rows(query) == [("done", "other_truth")]
+    assert stale_reason(engine, key) == "other_truth"
