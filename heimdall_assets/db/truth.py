@@ -50,7 +50,7 @@ def is_near(source_hz: str, frequency_hz: str, tolerance_hz: float) -> str:
     """SQL for whether a frequency is within the tolerance of another one; NULL or false where either is NULL."""
     frequency = f"CASE WHEN abs({frequency_hz}::numeric) < {MOST_FREQUENCY_HZ} THEN {frequency_hz} END"
     step = min(int(tolerance_hz), MOST_TOLERANCE_HZ)  # frequencies are whole numbers
-    return f"{source_hz} BETWEEN ({frequency}) - {step} AND ({frequency}) + {step}"
+    return f"{source_hz} BETWEEN ({frequency})::bigint - {step} AND ({frequency})::bigint + {step}"
 
 
 def differs_from_truth(row: str, source: str, *, is_how_compared: bool = True) -> str:

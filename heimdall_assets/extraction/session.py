@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from heimdall_assets.db import attempts, discovery, features, states, work
 from heimdall_assets.db.engine import each_alone
 from heimdall_assets.db.locks import keep_settings, session_lock
-from heimdall_assets.db.sessions import load_session
+from heimdall_assets.db.sessions import OTHER_INPUTS, load_session
 from heimdall_assets.db.staleness import mark_of, stale_reason_of
 from heimdall_assets.errors import (
     ExtractionFailed,
@@ -40,6 +40,7 @@ from heimdall_assets.extraction.inputs import all_words, inputs_of
 from heimdall_assets.extraction.outcome import Outcome, featured_state, summary_of
 from heimdall_assets.extraction.places import Places
 from heimdall_assets.extraction.renewal import renew
+from heimdall_assets.extraction.stored import receivers_of
 from heimdall_assets.records import FEATURE_VERSION
 
 if TYPE_CHECKING:
@@ -74,6 +75,8 @@ class Attempt:
     may_replace : bool
         Features that are stored may be replaced: those that other code stored while this attempt ran may only if
         somebody asked for it, or the inputs changed.
+    has_other_inputs : bool
+        The features that were stored when it began are of measurements that do not belong to the session any more.
     inputs_tried : str
         What lay at the measurements' locations; see :mod:`heimdall_assets.extraction.inputs`.
     """
@@ -84,6 +87,7 @@ class Attempt:
     is_first: bool
     is_again: bool
     may_replace: bool
+    has_other_inputs: bool
     inputs_tried: str
 
 
@@ -143,7 +147,8 @@ def extract_session(
             with each_alone(connection):
                 session = load_session(connection, session_id, source_tolerance_hz=settings.source_tolerance_hz)
                 stored = _stored(connection, session_id, state)
-                is_asked = recompute or (stale and _is_stale(connection, session_id))
+                why = _why_stale(connection, session_id) if recompute or stale else None
+                is_asked = recompute or why is not None
                 is_again = state is not None and state.waits_again
                 is_wanted = stored is None or stored.failed or is_asked or is_again
                 refusal = _refusal(session, None if state is None else state.state)
@@ -173,6 +178,7 @@ def extract_session(
             is_first=stored is None,
             is_again=is_again and not is_asked,
             may_replace=is_again or recompute or stale,
+            has_other_inputs=why == OTHER_INPUTS,
             inputs_tried=inputs_of(session, settings, noted, _usable(computed)),
         )
         if isinstance(computed, HeimdallError):
@@ -363,15 +369,15 @@ def _keep(
     work.refresh(connection, [session.id])
 
 
-def _is_stale(connection: Connection, session_id: UUID) -> bool:
-    return stale_reason_of(connection, session_id, feature_version=FEATURE_VERSION) is not None
+def _why_stale(connection: Connection, session_id: UUID) -> str | None:
+    return stale_reason_of(connection, session_id, feature_version=FEATURE_VERSION)
 
 
 def _is_waiting(connection: Connection, session_id: UUID) -> bool:
     """Whether there is more to do for a session than its ground truth."""
     with each_alone(connection):
         state = states.look(connection, session_id)
-        return (state is not None and state.waits_again) or _is_stale(connection, session_id)
+        return (state is not None and state.waits_again) or _why_stale(connection, session_id) is not None
 
 
 def _why_kept(
@@ -379,10 +385,13 @@ def _why_kept(
 ) -> PoorerResult | NothingNew | None:
     """Why a result may not replace a row, if so."""
     missing = _missing([receiver for receiver in result.receivers if receiver.failure is not None])
-    if result.num_usable < stored.num_usable:
+    num_stored = stored.num_usable
+    if attempt.has_other_inputs:  # receivers that are not of this session are no loss
+        names = {receiver.station.name for receiver in result.receivers}
+        num_stored = sum(r.error is None and r.name in names for r in receivers_of(stored.row))
+    if result.num_usable < num_stored:
         return PoorerResult(
-            f"only {result.num_usable} receivers are usable, {stored.num_usable} are stored; "
-            f"{missing or 'others are gone'}"
+            f"only {result.num_usable} receivers are usable, {num_stored} are stored; {missing or 'others are gone'}"
         )
     if attempt.is_again and result.num_usable == stored.num_usable and features.has_same_inputs(stored, result):
         return NothingNew(f"the {stored.num_usable} receivers that are stored; {missing or 'no more are there'}")

@@ -201,7 +201,9 @@ def test_the_queue_is_worked_off_some_at_a_time_and_without_what_is_being_worked
     assert factory.rows("SELECT recording_session_id FROM heimdall.feature_rechecks") == [(keys[0],)]
 
 
-def test_the_upgrade_marks_what_the_rules_of_before_chose(factory: SessionFactory, engine: Engine, done: Any) -> None:
+def test_the_upgrade_marks_what_the_rules_of_before_chose(
+    factory: SessionFactory, engine: Engine, done: Any, settings: Settings
+) -> None:
     """A placeless source that another one on the frequency stood in for, and a window beside named measurements."""
     placeless = add_source(factory, latitude=None)
     keys = [done(known_source_id=source, minutes=minutes) for source, minutes in ((placeless, 0), (None, 5), (None, 9))]
@@ -225,3 +227,8 @@ def test_the_upgrade_marks_what_the_rules_of_before_chose(factory: SessionFactor
             connection.execute(sa.text(statement))
     sources.work_off_for(engine, 60.0)
     assert [why(factory, key) for key in keys] == ["other_truth", "other_inputs", None]
+    for key in keys[:2]:
+        assert extract_session(engine, key, settings, stale=True).computed
+    rows = "SELECT tx_known, cardinality(receiver_features) FROM heimdall.measurement_features ORDER BY timestamp"
+    assert factory.rows(rows) == [(False, 3)] * 3  # the stray receiver is no loss
+    assert [why(factory, key) for key in keys] == [None] * 3
