@@ -14,12 +14,11 @@ import numpy as np
 
 from heimdall_assets.dsp.request import samples_per_chunk
 from heimdall_assets.errors import RecordingNotFound
-from heimdall_assets.extraction.recordings import Recording
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from heimdall_assets.extraction.recordings import Recordings
+    from heimdall_assets.extraction.recordings import Recording, Recordings
     from heimdall_assets.records import Measurement
     from heimdall_assets.settings import Settings
 
@@ -120,4 +119,4 @@ def _joined(parts: Sequence[Recording]) -> Recording:
         num_chunks=sum(part.identity.num_chunks or 0 for part in parts),
     )
     samples = first.samples if len(parts) == 1 else np.concatenate([part.samples for part in parts])
-    return Recording(samples, identity, first.sample_rate_hz)
+    return first._replace(samples=samples, identity=identity)
