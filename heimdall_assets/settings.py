@@ -183,7 +183,8 @@ class Settings(BaseSettings):
         default=1000.0,
         ge=0,
         allow_inf_nan=False,
-        description="A session without a known source takes the only one that is this near in frequency",
+        description="A session without a known source takes the only one that is this near in frequency; "
+        "measurements in a session's window must be this near to its source",
     )
     max_attempts: int = Field(default=5, ge=1, le=1000, description="A session that failed this often is quarantined")
     retry_base_seconds: float = Field(
