@@ -170,6 +170,12 @@ def set_back(
     )
 
 
+def unmark(connection: Connection, session_id: UUID) -> None:
+    """What made the session's features stale was taken back: the tables say that they are current."""
+    statement = sa.update(states).where(states.c.recording_session_id == session_id)
+    connection.execute(statement.values(stale_reason=None, updated_at=sa.func.clock_timestamp()))
+
+
 def restore(connection: Connection, session_id: UUID, before: sa.Row[Any], *, state: str) -> None:
     """The session's row was renewed without an attempt at its recordings: everything else is as it was before."""
     _set_final(

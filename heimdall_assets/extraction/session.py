@@ -154,6 +154,8 @@ def extract_session(
                 refusal = _refusal(session, None if state is None else state.state)
                 if refusal is None:
                     if stored and not is_wanted:
+                        if stale and state is not None and state.stale_reason is not None:
+                            states.unmark(connection, session_id)
                         return Outcome(session_id, True, False, summary_of(stored.row))
                     number = attempts.begin_attempt(
                         connection, session_id, run_id=run_id, feature_version=FEATURE_VERSION
