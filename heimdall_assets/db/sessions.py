@@ -62,6 +62,9 @@ _UNNAMED = """
                 AND mf.extraction_metadata -> 'receivers' -> (r ->> 'rx_id') ->> 'measurement_id' IS NULL)""".strip()
 """The receivers that have features in a row that does not say of which measurement."""
 
+_TOLD_BY_TABLES = f"('{OTHER_INPUTS}', '{RECEIVER_SETTINGS}', '{OTHER_TRUTH}')"
+"""Reasons of stale features that are worked out anew; any other one is known to feature_states alone."""
+
 # What was deleted is no other input: recordings go some day, and features outlive them.
 _HAS_OTHER_INPUTS = f"""
         l.has_other_receivers
@@ -153,7 +156,7 @@ def classified(connection: Connection, wanted: str) -> str:
         them, one of each receiver. What only feature_states can know is taken from it: that there are other inputs than
         those that features of our code were computed from, and that a session without features is failed or
         quarantined. Features of our code are stale where inputs, settings of receivers or the ground truth are others
-        than the row says.
+        than the row says; a mark for a reason that the tables do not tell stays.
     """
     linked = linked_measurements(connection, "(SELECT s.*)")
     source = true_source("s.known_source_id", "l.frequency_hz", current_settings().source_tolerance_hz)
@@ -165,7 +168,8 @@ def classified(connection: Connection, wanted: str) -> str:
                     ELSE cardinality(l.used) + l.receivers_unnamed END AS measurements_used,
                f.version AS feature_version,
                CASE WHEN f.version IS NOT NULL
-                    THEN CASE WHEN {_HAS_OTHER_INPUTS} THEN '{OTHER_INPUTS}'
+                    THEN CASE WHEN known.stale_reason NOT IN {_TOLD_BY_TABLES} THEN known.stale_reason
+                              WHEN {_HAS_OTHER_INPUTS} THEN '{OTHER_INPUTS}'
                               WHEN f.differs THEN '{RECEIVER_SETTINGS}'
                               WHEN {differs_from_truth("f", "t")} THEN '{OTHER_TRUTH}' END
                END AS stale_reason,

@@ -151,6 +151,17 @@ def test_a_row_whose_truth_was_written_over_is_found_by_the_round(
     assert why(factory, key) == "other_truth"
 
 
+def test_a_mark_for_a_reason_that_the_tables_do_not_tell_stays(
+    factory: SessionFactory, engine: Engine, done: Any, size: str
+) -> None:
+    key = done(known_source_id=add_source(factory))
+    factory.rows("UPDATE heimdall.feature_states SET stale_reason = 'corrected' RETURNING 1")
+    for latitude in (46.0, 45.0):
+        factory.rows("UPDATE heimdall.known_sources SET latitude = :lat RETURNING 1", lat=latitude)
+        tick(engine, is_full=True)
+        assert why(factory, key) == "corrected"
+
+
 def test_how_a_source_was_found_is_part_of_the_truth(
     factory: SessionFactory, engine: Engine, done: Any, size: str
 ) -> None:
