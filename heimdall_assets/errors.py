@@ -34,6 +34,7 @@
     ├── WebhookFailed                nobody at the webhook of alerts answers, or not with success
     ├── OutdatedWorker               a worker's code is older than the daemon's
     ├── WorkerFailed                 a worker ended although nobody had asked it to
+    ├── StationElsewhere             a description places a station elsewhere than the network does
     ├── NoRecordings                 no measurement of the session has IQ data
     ├── NoFeatures                   nothing is stored that could be looked at again
     ├── SessionNotCompleted          it is still being recorded, or was given up
@@ -265,6 +266,12 @@ class WorkerFailed(HeimdallError):
     """A worker ended although nobody had asked it to: its processes do not start, or the broker refuses it."""
 
     reason = "worker_failed"
+
+
+class StationElsewhere(HeimdallError):
+    """A description places a station that is there elsewhere; nothing is moved unless that is asked for."""
+
+    reason = "station_elsewhere"
 
 
 class NoRecordings(HeimdallError):

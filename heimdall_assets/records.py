@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-FEATURE_VERSION = 2
+FEATURE_VERSION = 3
 """Version of the estimators; raised with every change of what they return, so that older rows show as stale."""
 
 Aggregate = dict[str, float | None]
@@ -79,11 +79,15 @@ class ReceiverSettings:
         Lowest and highest frequency, from the centre frequency, that it lets through; None: estimated or unlimited.
     remove_dc : bool
         Take the mean off each chunk: it has an offset of its own.
+    response : tuple of (float, float) or None
+        How strong white noise is in its output: pairs of a frequency, from the centre frequency, in Hz and a response
+        in dB, by rising frequency; interpolated linearly, constant beyond the ends. None: estimated.
     """
 
     calibration_db: float = UNCALIBRATED_DB
     passband_hz: tuple[float, float] | None = None
     remove_dc: bool = False
+    response: tuple[tuple[float, float], ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

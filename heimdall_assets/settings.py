@@ -134,7 +134,7 @@ class Settings(BaseSettings):
         "as in `/mnt/old:s3://archive/iq:/srv/iq`",
     )
     max_object_bytes: int = Field(
-        default=4 * 1024**3, ge=1024, description="IQ objects larger than this are refused (too_large)"
+        default=64 * 1024**3, ge=1024, description="IQ objects larger than this are refused (too_large)"
     )
     batch_size: int = Field(default=50, ge=1, le=1000, description="Most sessions in one run")
     max_batches: int = Field(

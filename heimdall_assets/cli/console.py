@@ -30,8 +30,8 @@ EXIT_STOPPED = 130
 """As a shell reports what SIGINT ended."""
 
 # A pipe has no width: tables must not be cut there.
-out = Console(soft_wrap=True, highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
-err = Console(stderr=True, soft_wrap=True, highlight=False)
+out = Console(soft_wrap=True, highlight=False, emoji=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
+err = Console(stderr=True, soft_wrap=True, highlight=False, emoji=False)
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show tracebacks and what happens inside.")]
@@ -50,9 +50,17 @@ def print_json(document: Any) -> None:
 
     Rows that other code wrote may hold NaN or infinity, which JSON does not know: they are null.
     """
-    text = json.dumps(_finite(document), indent=2, ensure_ascii=False, allow_nan=False, default=_plain)
+    text = _dumped(document, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # the name of a file that is not UTF-8
+        text = _dumped(document, ensure_ascii=True)
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
+
+
+def _dumped(document: Any, *, ensure_ascii: bool) -> str:
+    return json.dumps(_finite(document), indent=2, ensure_ascii=ensure_ascii, allow_nan=False, default=_plain)
 
 
 @contextlib.contextmanager

@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 
 from heimdall_assets.cli.console import DebugOption, JsonOption, out, print_json, reporting
-from heimdall_assets.cli.recordings import Format, number_of_chunks
+from heimdall_assets.cli.recordings import FormatOption, number_of_chunks
 from heimdall_assets.errors import SettingError
-from heimdall_assets.iq import open_iq
+from heimdall_assets.iq import assumed_rate, open_iq, sentence
 from heimdall_assets.settings import load_settings
 
 SUFFIXES = (".png", ".svg", ".pdf")
@@ -25,9 +25,7 @@ def plot(
     center_frequency_hz: Annotated[
         float | None, typer.Option(min=1e-3, max=1e15, help="For files that do not say it themselves.")
     ] = None,
-    format: Annotated[  # noqa: A002  # the option's name
-        Format | None, typer.Option(help="For raw files, whose content cannot tell.")
-    ] = None,
+    format: FormatOption = None,  # noqa: A002  # the option's name
     chunk_ms: Annotated[float | None, typer.Option(min=1e-3, max=60_000.0, help="Duration of a chunk in ms.")] = None,
     chunks: Annotated[str | None, typer.Option(help="How many chunks are analysed, or all.")] = None,
     start_chunk: Annotated[int, typer.Option(min=0, help="The first of them, counted from 0.")] = 0,
@@ -53,7 +51,7 @@ def plot(
 
         opened = open_iq(
             file,
-            format=None if format is None else format.value,
+            format=format,
             sample_rate_hz=sample_rate_hz,
             center_frequency_hz=center_frequency_hz,
             max_bytes=settings.max_object_bytes,
@@ -68,6 +66,9 @@ def plot(
                 start_chunk=start_chunk,
                 false_alarm_probability=settings.false_alarm_probability,
             )
+            remarks = [sentence(remark) for remark in recording.remarks]
+            if recording.sample_rate_hz is None:
+                remarks.append(sentence(assumed_rate(view.sample_rate_hz)))
         save(recording_figure(view, dark=dark), output)
         figures = view.spectrum.figures
         if as_json:
@@ -82,7 +83,7 @@ def plot(
                     "start_time": view.start_time,
                     "analysed_s": [first_s, last_s],
                     "features": figures.features,
-                    "notes": figures.notes,
+                    "notes": {**figures.notes, "remarks": [*remarks, *figures.notes["remarks"]]},
                 }
             )
         else:

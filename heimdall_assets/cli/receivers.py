@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,6 +13,7 @@ from rich.table import Table
 
 from heimdall_assets.cli.console import DebugOption, JsonOption, moment, out, print_json, reporting
 from heimdall_assets.cli.database import connected
+from heimdall_assets.cli.response import read_response
 from heimdall_assets.db import receivers, states
 from heimdall_assets.db.engine import transaction
 from heimdall_assets.errors import SettingError, UnknownStation
@@ -19,6 +21,8 @@ from heimdall_assets.records import ReceiverSettings
 from heimdall_assets.settings import load_settings
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sqlalchemy.engine import Connection
 
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
@@ -34,7 +38,7 @@ FromOption = Annotated[
 ]
 
 app = typer.Typer(
-    help="""Settings of receivers: calibration, passband, offset; each holds from a moment on.
+    help="""Settings of receivers: calibration, passband, offset, response; each holds from a moment on.
 
     Example: heimdall receivers list
     """,
@@ -96,6 +100,15 @@ def set_one(
             "--remove-dc/--keep-dc", help="Take off the receiver's own offset; never where it is tuned onto a carrier."
         ),
     ] = None,
+    response: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="How strong white noise is in its output: a CSV with the header offset_hz,response_db."
+        ),
+    ] = None,
+    no_response: Annotated[
+        bool, typer.Option("--no-response", help="No known response: it is estimated from the samples.")
+    ] = False,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
@@ -108,6 +121,12 @@ def set_one(
     """
     with reporting(as_json=as_json, debug=debug):
         values = _values(calibration_db, passband_hz, no_passband, remove_dc)
+        values |= _response_values(response, no_response)
+        if not values:
+            raise SettingError(
+                "say what to set: --calibration-db X, --passband-hz LOW HIGH, --no-passband, --remove-dc, --keep-dc, "
+                "--response FILE or --no-response"
+            )
         valid_from = None if since is None else _since(since)
         with connected(load_settings()) as engine, transaction(engine) as connection:
             try:
@@ -164,11 +183,15 @@ def _values(
         values["passband_hz"] = None
     if remove_dc is not None:
         values["remove_dc"] = remove_dc
-    if not values:
-        raise SettingError(
-            "say what to set: --calibration-db X, --passband-hz LOW HIGH, --no-passband, --remove-dc or --keep-dc"
-        )
     return values
+
+
+def _response_values(path: Path | None, no_response: bool) -> dict[str, Any]:
+    if path is not None and no_response:
+        raise SettingError("--response and --no-response contradict each other")
+    if path is not None:
+        return {"response": read_response(path)}
+    return {"response": None} if no_response else {}
 
 
 def _since(text: str) -> datetime:
@@ -197,6 +220,7 @@ def _held(settings: ReceiverSettings, valid_from: datetime | None) -> dict[str, 
         "calibration_db": settings.calibration_db,
         "passband_hz": settings.passband_hz,
         "remove_dc": settings.remove_dc,
+        "response": settings.response,
     }
 
 
@@ -205,7 +229,7 @@ def _print_list(documents: list[dict[str, Any]]) -> None:
         out.print("There is no receiver.")
         return
     table = Table(box=None)
-    for heading in ("receiver", "since", "calibration_db", "passband_hz", "remove_dc"):
+    for heading in ("receiver", "since", "calibration_db", "passband_hz", "remove_dc", "response"):
         table.add_column(heading, justify="right" if heading.startswith("calibration") else "left")
     for document in documents:
         rows = [document] if "history" not in document else document["history"] or [document]
@@ -221,7 +245,13 @@ def _cells(held: dict[str, Any]) -> tuple[str, ...]:
         f"{held['calibration_db']:g}",
         "-" if held["passband_hz"] is None else "{:g} to {:g}".format(*held["passband_hz"]),
         "yes" if held["remove_dc"] else "no",
+        "-" if held["response"] is None else _response_text(held["response"]),
     )
+
+
+def _response_text(response: Sequence[tuple[float, float]]) -> str:
+    levels_db = [level_db for _, level_db in response]
+    return f"{len(response)} points, {min(levels_db):g} .. {max(levels_db):g} dB"
 
 
 def _time(value: datetime) -> str:
@@ -241,11 +271,11 @@ def _print_change(station: str, change: receivers.Change, *, as_json: bool) -> N
             }
         )
         return
-    since, calibration, passband, removed = _cells(_held(change.settings, change.valid_from))
+    since, calibration, passband, removed, response = _cells(_held(change.settings, change.valid_from))
     until = "" if change.valid_until is None else f" until {_time(change.valid_until)}"
     out.print(
-        f"{station} since {since}{until}: calibration_db {calibration}, passband_hz {passband}, remove_dc {removed}"
-        + ("" if change.is_changed else " (as it was)"),
+        f"{station} since {since}{until}: calibration_db {calibration}, passband_hz {passband}, remove_dc {removed}, "
+        f"response {response}" + ("" if change.is_changed else " (as it was)"),
         markup=False,
     )
     if change.sessions_current:

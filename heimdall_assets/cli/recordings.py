@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from enum import StrEnum
+from dataclasses import asdict
+from datetime import datetime
 from typing import Annotated, Any
 
 import typer
@@ -24,20 +25,25 @@ from heimdall_assets.cli.console import (
 from heimdall_assets.cli.database import connected
 from heimdall_assets.dsp import analyze
 from heimdall_assets.errors import HeimdallError, SettingError
-from heimdall_assets.iq import open_iq
+from heimdall_assets.iq import FORMAT_NAMES, open_iq, stretch_of
 from heimdall_assets.settings import Settings, load_settings
 
 
-class Format(StrEnum):
-    """Formats that can be said on the command line; most are recognised by content."""
+def _format(text: str) -> str:
+    """A name of the registry of formats."""
+    if text.lower() not in FORMAT_NAMES:
+        raise typer.BadParameter(f"{text!r} is not one of {', '.join(FORMAT_NAMES)}.")
+    return text.lower()
 
-    CF32 = "cf32"
-    CS16 = "cs16"
-    CS8 = "cs8"
-    CU8 = "cu8"
-    NPY = "npy"
-    WAV = "wav"
-    SIGMF = "sigmf"
+
+FormatOption = Annotated[
+    str | None,
+    typer.Option(
+        parser=_format,
+        metavar=f"[{'|'.join(FORMAT_NAMES)}]",
+        help="The format of raw files, where neither content nor name tells.",
+    ),
+]
 
 
 def ingest(
@@ -46,10 +52,18 @@ def ingest(
         typer.Argument(help="Folders with stations.json, or recordings: paths, or s3://, gs:// and az:// URLs."),
     ],
     stations: Annotated[str | None, typer.Option(help="A stations.json that describes the files.")] = None,
+    correct_stations: Annotated[
+        bool,
+        typer.Option("--correct-stations", help="Move receivers that are there to the places that are described."),
+    ] = False,
+    format: FormatOption = None,  # noqa: A002  # the option's name
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
     """Register recordings as completed sessions; repeating it adds nothing.
+
+    What is described otherwise than before is corrected, and named: rate, frequency, start, source. The features of
+    the session are stale then.
 
     Example: heimdall ingest recordings/dcf77_20171127 s3://bucket/2025
     """
@@ -61,7 +75,14 @@ def ingest(
             Progress(console=err, transient=True, disable=not sys.stderr.isatty()) as progress,
         ):
             task = progress.add_task("registering", total=None)
-            for result in ingesting.ingest(paths, engine, settings, stations_file=stations):
+            for result in ingesting.ingest(
+                paths,
+                engine,
+                settings,
+                stations_file=stations,
+                format_name=format,
+                correct_stations=correct_stations,
+            ):
                 results.append(result)
                 progress.advance(task)
                 if not as_json:
@@ -76,21 +97,40 @@ def _print_ingested(result: ingesting.Ingested) -> None:
     if result.error is not None:
         complain(f"{result.path}: {result.error.message}", reason=result.error.reason)
         return
-    what = "new" if result.is_new else "known already"
+    what = "new" if result.is_new else "corrected" if result.corrections else "known already"
     out.print(f"{result.session_id}  {what}, {result.num_measurements} receivers  {result.path}", markup=False)
+    for each in result.corrections:
+        what = each.field if each.receiver is None else f"{each.receiver}: {each.field}"
+        out.print(f"  {what} {_value(each.before)} -> {_value(each.after)}", markup=False)
+    if result.sessions_stale:
+        out.print(
+            f"  {result.sessions_stale} sessions became stale: `heimdall backfill --stale` computes them again",
+            markup=False,
+        )
     for warning in result.warnings:
         warn(f"warning: {warning}")
 
 
+def _value(value: Any) -> str:
+    return "none" if value is None else value.isoformat() if isinstance(value, datetime) else f"{value}"
+
+
 def _ingested_document(result: ingesting.Ingested) -> dict[str, Any]:
     if result.error is not None:
-        return {"path": result.path, "error": {"reason": result.error.reason, "message": result.error.message}}
+        return {
+            "path": result.path,
+            "is_new": False,
+            "warnings": [],
+            "error": {"reason": result.error.reason, "message": result.error.message},
+        }
     return {
         "path": result.path,
         "session_id": result.session_id,
         "is_new": result.is_new,
         "num_measurements": result.num_measurements,
         "warnings": list(result.warnings),
+        "corrections": [asdict(each) for each in result.corrections],
+        "sessions_stale": result.sessions_stale,
     }
 
 
@@ -102,9 +142,7 @@ def extract(
     center_frequency_hz: Annotated[
         float | None, typer.Option(min=1e-3, max=1e15, help="For files that do not say it themselves.")
     ] = None,
-    format: Annotated[  # noqa: A002  # the option's name
-        Format | None, typer.Option(help="For raw files, whose content cannot tell.")
-    ] = None,
+    format: FormatOption = None,  # noqa: A002  # the option's name
     chunk_ms: Annotated[float | None, typer.Option(min=1e-3, max=60_000.0, help="Duration of a chunk in ms.")] = None,
     chunks: Annotated[str | None, typer.Option(help="How many chunks, or all.")] = None,
     as_json: JsonOption = False,
@@ -120,17 +158,19 @@ def extract(
         documents = []
         for file in files:
             try:
-                documents.append(
-                    _extract_file(
-                        file,
-                        settings,
-                        sample_rate_hz=sample_rate_hz,
-                        center_frequency_hz=center_frequency_hz,
-                        format_name=None if format is None else format.value,
-                        chunk_ms=chunk_ms or settings.chunk_ms,
-                        num_chunks=num_chunks,
-                    )
+                document, remarks = _extract_file(
+                    file,
+                    settings,
+                    sample_rate_hz=sample_rate_hz,
+                    center_frequency_hz=center_frequency_hz,
+                    format_name=format,
+                    chunk_ms=chunk_ms or settings.chunk_ms,
+                    num_chunks=num_chunks,
                 )
+                documents.append(document)
+                if not as_json:
+                    for remark in remarks:
+                        warn(f"warning: {file}: {remark}")
             except SettingError:
                 raise
             except HeimdallError as error:
@@ -165,7 +205,8 @@ def _extract_file(
     format_name: str | None,
     chunk_ms: float,
     num_chunks: int | None,
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The document of a file, and what was assumed or passed over when it was read."""
     opened = open_iq(
         file,
         format=format_name,
@@ -174,28 +215,32 @@ def _extract_file(
         max_bytes=settings.max_object_bytes,
     )
     with opened as recording:
-        rate = recording.sample_rate_hz or settings.default_sample_rate_hz
-        chunk_length = int(rate * chunk_ms / 1000)
-        wanted = recording.num_samples if num_chunks is None else chunk_length * num_chunks
+        stretch = stretch_of(
+            recording,
+            default_sample_rate_hz=settings.default_sample_rate_hz,
+            chunk_ms=chunk_ms,
+            num_chunks=num_chunks,
+        )
         figures = analyze(
-            recording.read(0, wanted),
-            rate,
+            recording.read(0, stretch.num_samples),
+            stretch.sample_rate_hz,
             chunk_duration_ms=chunk_ms,
             num_chunks=num_chunks,
             false_alarm_probability=settings.false_alarm_probability,
         )
-        available = max(1, recording.num_samples // max(1, chunk_length))
-        return {
+        available = max(1, min(stretch.num_samples, recording.num_samples) // max(1, stretch.chunk_length))
+        document = {
             "file": file,
             "format": recording.format,
-            "sample_rate_hz": rate,
+            "sample_rate_hz": stretch.sample_rate_hz,
             "center_frequency_hz": recording.center_frequency_hz,
             "start_time": recording.start_time,
             "num_samples": recording.num_samples,
             "num_chunks": available if num_chunks is None else min(num_chunks, available),
             "features": figures.features,
-            "notes": dict(figures.notes),
+            "notes": {**figures.notes, "remarks": [*stretch.remarks, *figures.notes["remarks"]]},
         }
+        return document, stretch.remarks
 
 
 def _print_extracted(document: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ from heimdall_assets.cli.database import connected
 from heimdall_assets.db import coverage, features, sessions, staleness, states
 from heimdall_assets.db.engine import transaction
 from heimdall_assets.extraction import counted_state
+from heimdall_assets.extraction.recordings import remarks_on
 from heimdall_assets.extraction.stored import inputs_of, mean_of, receivers_of
 from heimdall_assets.records import FEATURE_VERSION
 from heimdall_assets.settings import load_settings
@@ -20,11 +21,16 @@ from heimdall_assets.settings import load_settings
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
+    from heimdall_assets.records import Session
+    from heimdall_assets.settings import Settings
+
 WHY_STALE = {
     "other_code": "other code computed the features",
     "older_version": "an older version computed the features",
     "receiver_settings": "settings of a receiver have changed since",
     "other_inputs": "other measurements belong to the session than the features were computed from",
+    "station_place": "the place of a receiver has changed since",
+    "corrected": "the recording's rate, frequency, format or time was corrected since",
     "other_truth": "the ground truth has changed since",
 }
 SHOWN_FEATURES = ("rssi_dbm", "snr_db", "frequency_offset_hz", "bandwidth_hz", "signal_present")
@@ -44,6 +50,8 @@ def show(
         settings = load_settings()
         with connected(settings) as engine, transaction(engine) as connection:
             document = session_document(connection, key, settings.source_tolerance_hz)
+            session = sessions.load_session(connection, key, source_tolerance_hz=settings.source_tolerance_hz)
+        _add_remarks(document, session, settings)
         if as_json:
             print_json(document)
         else:
@@ -105,6 +113,14 @@ def session_document(connection: Connection, session_id: UUID, source_tolerance_
     }
 
 
+def _add_remarks(document: dict[str, Any], session: Session, settings: Settings) -> None:
+    """What will be assumed of recordings that are not computed yet."""
+    measurements = {measurement.station.name: measurement for measurement in reversed(session.measurements)}
+    for receiver in document["receivers"]:
+        if "notes" not in receiver and "error" not in receiver and receiver["rx_id"] in measurements:
+            receiver["notes"] = {"remarks": list(remarks_on(measurements[receiver["rx_id"]], settings))}
+
+
 def _session_errors(state: Any) -> list[dict[str, Any]]:
     if state is None or state.state not in {"failed", "quarantined"}:
         return []
@@ -144,6 +160,19 @@ def _print_session(document: dict[str, Any]) -> None:
             f"run {attempt['run_id']}" + (f", {attempt['reason']}: {attempt['message']}" if attempt["reason"] else ""),
             markup=False,
         )
+    for remark, names in _remarks(document["receivers"]).items():
+        out.print(f"remark  {', '.join(names)}: {remark}", markup=False)
+
+
+def _remarks(receivers: list[dict[str, Any]]) -> dict[str, list[str]]:
+    """The remarks on receivers, each once, with the receivers that it is about."""
+    found: dict[str, list[str]] = {}
+    for receiver in receivers:
+        notes = receiver.get("notes")
+        remarks = notes.get("remarks") if isinstance(notes, dict) else None
+        for remark in remarks if isinstance(remarks, list) else ():
+            found.setdefault(str(remark), []).append(str(receiver["rx_id"]))
+    return found
 
 
 def _figure(value: float | None) -> str:

@@ -369,4 +369,5 @@ def _settings(settings: ReceiverSettings) -> dict[str, Any]:
         "calibration_db": settings.calibration_db,
         "passband_hz": None if settings.passband_hz is None else list(settings.passband_hz),
         "remove_dc": settings.remove_dc,
+        "response": None if settings.response is None else [list(pair) for pair in settings.response],
     }

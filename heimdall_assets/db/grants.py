@@ -31,7 +31,7 @@ def grants(role: str, *, ingest: bool = False) -> list[str]:
     role : str
         Its name, as it stands in pg_roles.
     ingest : bool
-        It may also register recordings.
+        It may also register recordings, and correct those that it registered.
 
     Returns
     -------
@@ -49,7 +49,11 @@ def grants(role: str, *, ingest: bool = False) -> list[str]:
         f"GRANT SELECT ON {VERSION_TABLE}, {training.VIEW} TO {name}",
     ]
     if ingest:
+        # An ingest repeated corrects what it wrote; a time stamp, which is a part of the key, by deleting.
         statements.append(_grant("INSERT", HEIMDALL_TABLES, name))
+        corrected = (tables.websdr_stations, tables.recording_sessions, tables.measurements)
+        statements.append(_grant("UPDATE", corrected, name))
+        statements.append(_grant("DELETE", [tables.measurements], name))
     return statements
 
 

@@ -124,6 +124,7 @@ def set_settings(connection: Connection, station: str, valid_from: datetime | No
         "passband_low_hz": low_hz,
         "passband_high_hz": high_hz,
         "remove_dc": settings.remove_dc,
+        "response": None if settings.response is None else [list(pair) for pair in settings.response],
     }
     # what was set for this moment under another name of the station is what is changed
     is_same = (_is_of(station), table.c.valid_from == since, table.c.station != station)

@@ -50,6 +50,11 @@ class NewSession:
     known_source: KnownSource | None
     measurements: Sequence[NewMeasurement]
 
+    @property
+    def stored_name(self) -> str:
+        """The name as the column holds it."""
+        return self.name[:255]
+
 
 def register_session(connection: Connection, session: NewSession) -> bool:
     """Insert a completed session; in the caller's transaction, so that it appears whole or not at all.
@@ -60,13 +65,13 @@ def register_session(connection: Connection, session: NewSession) -> bool:
         False if a session with this id is there already: then nothing is changed.
     """
     source = session.known_source
-    source_id = None if source is None else _source_id(connection, source)
+    found_id = None if source is None else source_id(connection, source)
     is_new = connection.execute(
         insert(recording_sessions)
         .values(
             id=session.id,
-            known_source_id=source_id,
-            session_name=session.name[:255],
+            known_source_id=found_id,
+            session_name=session.stored_name,
             session_start=session.started_at,
             duration_seconds=session.duration_seconds,
             status="completed",
@@ -119,23 +124,29 @@ def _station_id(connection: Connection, station: Station) -> UUID:
     return found
 
 
-def _source_id(connection: Connection, source: KnownSource) -> UUID:
-    """The source's id: the one of this name and frequency, else a new one."""
+def find_source(connection: Connection, source: KnownSource) -> Any:
+    """The row of the known source of this name and frequency; None where there is none."""
     table = known_sources
     same = (table.c.name == source.name, table.c.frequency_hz.is_not_distinct_from(source.frequency_hz))
-    found: UUID | None = connection.scalar(sa.select(table.c.id).where(*same).limit(1))
-    if found is None:
-        found = connection.execute(
-            insert(table)
-            .values(
-                id=uuid4(),
-                name=source.name,
-                frequency_hz=source.frequency_hz,
-                latitude=source.latitude,
-                longitude=source.longitude,
-                power_dbm=source.power_dbm,
-                source_type=source.source_type,
-            )
-            .returning(table.c.id)
-        ).scalar_one()
-    return found
+    return connection.execute(sa.select(table).where(*same).order_by(table.c.id).limit(1)).one_or_none()
+
+
+def source_id(connection: Connection, source: KnownSource) -> UUID:
+    """The source's id: the one of this name and frequency, else a new one."""
+    stored = find_source(connection, source)
+    if stored is not None:
+        found: UUID = stored.id
+        return found
+    new_id = uuid4()
+    connection.execute(
+        insert(known_sources).values(
+            id=new_id,
+            name=source.name,
+            frequency_hz=source.frequency_hz,
+            latitude=source.latitude,
+            longitude=source.longitude,
+            power_dbm=source.power_dbm,
+            source_type=source.source_type,
+        )
+    )
+    return new_id

@@ -271,7 +271,7 @@ def _with_measurements(connection: Connection, source_tolerance_hz: float) -> st
                m.id AS measurement_id, m."timestamp", m.frequency_hz, m.iq_data_location, m.iq_data_format,
                m.iq_sample_rate, m.name, m.latitude, m.longitude, m.altitude_asl, m.websdr_station_id, m.is_known,
                held.calibration_db, held.passband_low_hz, held.passband_high_hz,
-               coalesce(held.remove_dc, false) AS remove_dc
+               coalesce(held.remove_dc, false) AS remove_dc, held.response
         FROM wanted w
         LEFT JOIN ({linked}) m ON true
         LEFT JOIN LATERAL ({in_force("m.name", "m.websdr_station_id::text", STARTS.format("w"))}) held ON true

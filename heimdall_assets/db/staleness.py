@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from heimdall_assets.db.sessions import STARTS, classified
 from heimdall_assets.db.truth import OTHER_TRUTH, differs_from_truth, true_source
-from heimdall_assets.db.validity import RECEIVER_SETTINGS, differs_from_settings
+from heimdall_assets.db.validity import RECEIVER_SETTINGS, STATION_PLACE, differs_from_places, differs_from_settings
 from heimdall_assets.settings import current_settings
 
 if TYPE_CHECKING:
@@ -64,7 +64,8 @@ def mark_of(session_id: UUID, frequency_hz: int | None) -> sa.TextClause:
     """
     source = true_source("s.known_source_id", "CAST(:marked_hz AS bigint)", current_settings().source_tolerance_hz)
     query = f"""
-        (SELECT CASE WHEN {differs_from_settings(STARTS.format("s"))} THEN '{RECEIVER_SETTINGS}'
+        (SELECT CASE WHEN {differs_from_places()} THEN '{STATION_PLACE}'
+                     WHEN {differs_from_settings(STARTS.format("s"))} THEN '{RECEIVER_SETTINGS}'
                      WHEN {differs_from_truth("mf", "t")} THEN '{OTHER_TRUTH}' END
          FROM heimdall.recording_sessions s
          JOIN LATERAL (SELECT *, extraction_metadata ->> 'ground_truth' AS ground_truth

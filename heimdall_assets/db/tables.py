@@ -186,6 +186,7 @@ receiver_settings = sa.Table(
     sa.Column("passband_low_hz", _float),
     sa.Column("passband_high_hz", _float),
     sa.Column("remove_dc", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("response", JSONB(none_as_null=True)),  # [[offset_hz, response_db], ...]
     sa.Column("station_id", UUID),  # websdr_stations.id; null: not known when it was set
 )
 

@@ -18,6 +18,12 @@ if TYPE_CHECKING:
 RECEIVER_SETTINGS = "receiver_settings"
 """The stale_reason of features that were computed with other settings than those that hold."""
 
+STATION_PLACE = "station_place"
+"""The stale_reason of features that were computed with another place of a station than the one that holds."""
+
+CORRECTED = "corrected"
+"""The stale_reason of features of measurements whose rate, frequency, format or time was corrected since."""
+
 
 def in_force(station: str, station_id: str, moment: str) -> str:
     """SQL for the row of receiver_settings that holds for a station at a moment, if there is one.
@@ -56,7 +62,8 @@ def id_of(station: str) -> str:
 
 
 _SETTINGS_AT = sa.text(f"""
-    SELECT st.name, held.calibration_db, held.passband_low_hz, held.passband_high_hz, held.remove_dc
+    SELECT st.name, held.calibration_db, held.passband_low_hz, held.passband_high_hz, held.remove_dc,
+           held.response
     FROM (SELECT given.name, {id_of("given.name")} AS id FROM unnest(CAST(:stations AS text[])) given (name)) st
     CROSS JOIN LATERAL ({in_force("st.name", "st.id", "CAST(:moment AS timestamptz)")}) held""")
 
@@ -74,6 +81,9 @@ def settings_of(row: Any) -> ReceiverSettings:
         calibration_db=UNCALIBRATED_DB if row.calibration_db is None else row.calibration_db,
         passband_hz=None if row.passband_low_hz is None else (row.passband_low_hz, row.passband_high_hz),
         remove_dc=row.remove_dc,
+        response=None
+        if row.response is None
+        else tuple((float(offset), float(level)) for offset, level in row.response),
     )
 
 
@@ -100,14 +110,32 @@ def differs_from_settings(moment: str) -> str:
             LEFT JOIN LATERAL ({in_force("input.rx_id", "station.id", moment)}) held ON true
             WHERE CASE WHEN (coalesce({_number("used -> 'calibration_db'")}, {UNCALIBRATED_DB}),
                              {_number("used -> 'passband_hz' -> 0")}, {_number("used -> 'passband_hz' -> 1")},
-                             coalesce(used -> 'remove_dc' = 'true', false))
+                             coalesce(used -> 'remove_dc' = 'true', false),
+                             nullif(used -> 'response', 'null'))
                             IS DISTINCT FROM
                             (coalesce(held.calibration_db, {UNCALIBRATED_DB}),
-                             held.passband_low_hz, held.passband_high_hz, coalesce(held.remove_dc, false))
+                             held.passband_low_hz, held.passband_high_hz, coalesce(held.remove_dc, false),
+                             held.response)
                        THEN EXISTS (SELECT 1 FROM unnest(mf.receiver_features) r
                                     WHERE r ->> 'rx_id' = input.rx_id
                                       AND coalesce(r -> 'error' ->> 'reason', 'bad_parameter') = 'bad_parameter')
                   END)"""
+
+
+def differs_from_places() -> str:
+    """SQL for whether a row of our code was computed with another place of a station than the one that holds.
+
+    Returns
+    -------
+    str
+        A condition on ``mf``, the row. A place that is no number counts as none.
+    """
+    here = [f"CASE WHEN st.{name} BETWEEN -1e9 AND 1e9 THEN st.{name} END" for name in ("latitude", "longitude")]
+    return f"""
+        EXISTS (
+            SELECT 1 FROM unnest(mf.receiver_features) r
+            JOIN heimdall.websdr_stations st ON st.name = r ->> 'rx_id'
+            WHERE ({_number("r -> 'rx_lat'")}, {_number("r -> 'rx_lon'")}) IS DISTINCT FROM ({", ".join(here)}))"""
 
 
 def _number(value: str) -> str:

@@ -9,15 +9,19 @@ import numpy as np
 
 from heimdall_assets.dsp.chunks import ChunkReader
 from heimdall_assets.dsp.features import FEATURES
-from heimdall_assets.dsp.kernel import measure
+from heimdall_assets.dsp.kernel import examine, quantities
 from heimdall_assets.dsp.notes import describe
 from heimdall_assets.dsp.request import Request
 from heimdall_assets.dsp.rows import Rows
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import ArrayLike, NDArray
 
-    from heimdall_assets.dsp.passband import Passband
+    from heimdall_assets.dsp.chunks import Group
+    from heimdall_assets.dsp.front_end import FrontEnd
+    from heimdall_assets.dsp.kernel import Examined
     from heimdall_assets.records import Aggregate
 
 AGGREGATE_KEYS = ("mean", "std", "min", "max")
@@ -50,6 +54,7 @@ def analyze(
     calibration_db: float = 30.0,
     passband_hz: tuple[float, float] | None = None,
     remove_dc: bool = False,
+    response: ArrayLike | None = None,
 ) -> Figures:
     """Measure the features of a recording and say what they rest on.
 
@@ -74,6 +79,10 @@ def analyze(
     remove_dc : bool
         Take the mean off each chunk, for receivers that have an offset of their own. Never for a receiver that is
         tuned onto the carrier.
+    response : array_like, shape (n, 2), optional
+        Pairs of offset_hz, ascending, and response_db: how strong white noise is in the receiver's output at some
+        frequencies from the centre. Linear in dB between them, constant beyond their ends; frequencies where it is
+        more than 20 dB below its maximum are left out, unless a passband is given. None: estimated.
 
     Returns
     -------
@@ -98,7 +107,7 @@ def analyze(
     >>> round(figures.features["frequency_offset_hz"]["mean"], 1)
     12345.6
     """
-    recording = _Measured.of(
+    recording = Measured.of(
         samples,
         Request.checked(
             sample_rate_hz=sample_rate_hz,
@@ -108,6 +117,7 @@ def analyze(
             calibration_db=calibration_db,
             passband_hz=passband_hz,
             remove_dc=remove_dc,
+            response=response,
         ),
     )
     return Figures(recording.features(), recording.notes())
@@ -123,6 +133,7 @@ def extract_features(
     calibration_db: float = 30.0,
     passband_hz: tuple[float, float] | None = None,
     remove_dc: bool = False,
+    response: ArrayLike | None = None,
 ) -> dict[str, Aggregate]:
     """Measure the features of a recording: :func:`analyze` without the notes.
 
@@ -139,31 +150,44 @@ def extract_features(
         calibration_db=calibration_db,
         passband_hz=passband_hz,
         remove_dc=remove_dc,
+        response=response,
     )
-    return _Measured.of(samples, request).features()
+    return Measured.of(samples, request).features()
 
 
 @dataclass(frozen=True, slots=True)
-class _Measured:
+class Measured:
     """A recording, measured; ``table`` has a row a feature and a column a chunk, NaN where undefined."""
 
     request: Request
     reader: ChunkReader
-    passband: Passband | None
+    front: FrontEnd
     rows: Rows
     table: NDArray[np.float64]
 
     @classmethod
-    def of(cls, samples: ArrayLike, request: Request) -> _Measured:
+    def of(
+        cls, samples: ArrayLike, request: Request, keep: Callable[[Group, Examined], None] | None = None
+    ) -> Measured:
+        """Measure a recording.
+
+        Parameters
+        ----------
+        samples : array_like, shape (n,)
+            Complex baseband samples.
+        request : Request
+            Checked arguments.
+        keep : callable, optional
+            Called with every group of chunks and what was found in it, for a picture.
+        """
         reader = ChunkReader(samples, request)
-        passband = request.passband
-        probability = request.false_alarm_probability
+        front = request.front
         parts: list[Rows] = []
-        for chunks, power_scale in reader:
-            rows, passband = measure(chunks, reader.grid, probability, passband, may_estimate=not parts)
-            parts.append(rows.scaled(power_scale))
+        for group in reader:
+            rows, front = _rows_of(group, request, front, may_estimate=not parts, keep=keep)
+            parts.append(rows)
         rows = Rows.concatenate(parts)
-        return cls(request, reader, passband, rows, np.stack([feature.values(rows) for feature in FEATURES]))
+        return cls(request, reader, front, rows, np.stack([feature.values(rows) for feature in FEATURES]))
 
     def features(self) -> dict[str, Aggregate]:
         """Return the aggregates over the chunks, powers calibrated."""
@@ -178,7 +202,22 @@ class _Measured:
         """Return what must be known to use them."""
         counts = np.count_nonzero(np.isfinite(self.table), axis=1).tolist()
         defined = {feature.name: count for feature, count in zip(FEATURES, counts, strict=True)}
-        return describe(self.rows, self.request, self.reader, self.passband, defined)
+        return describe(self.rows, self.request, self.reader, self.front, defined)
+
+
+def _rows_of(
+    group: Group,
+    request: Request,
+    front: FrontEnd,
+    *,
+    may_estimate: bool,
+    keep: Callable[[Group, Examined], None] | None,
+) -> tuple[Rows, FrontEnd]:
+    """Measure a group; what was found in its samples is forgotten before the next one is looked at."""
+    found = examine(group.chunks, group.grid, request.false_alarm_probability, front, may_estimate=may_estimate)
+    if keep is not None:
+        keep(group, found)
+    return quantities(group.chunks, found).cut_from(group), found.front
 
 
 def _aggregates(table: NDArray[np.float64]) -> list[Aggregate]:

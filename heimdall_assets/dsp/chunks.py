@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike
 
+    from heimdall_assets.dsp.grid import Grid
     from heimdall_assets.dsp.request import Request
     from heimdall_assets.dsp.transform import Chunks
 
@@ -30,8 +32,44 @@ LEVELS = (1e-8, 1e8)
 """Outside of these extremes |x|^2 and the squares of Fourier coefficients may leave the range of single precision."""
 
 
+GAP_SAMPLES = 64
+"""So many zeros in a row are samples that were lost; fewer occur in weak recordings of few bits."""
+
+MIN_STRETCH = 4096
+"""Samples between gaps that are worth measuring; half of a chunk where that is less."""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Some chunks that are measured together.
+
+    Attributes
+    ----------
+    chunks : ndarray of complex64, shape (chunks, grid.chunk_length)
+        Samples, none of the chunks all zero.
+    grid : Grid
+        Bins and bands.
+    power_scale : float or ndarray, shape (chunks,)
+        Brings their powers back to scale.
+    gap_share : float
+        Share of the time that was lost: of the chunk that this group's only one was cut from, 0 without gaps.
+    is_broken : bool
+        True for a chunk with gaps and without a stretch between them that is long enough: it is there as it was
+        read, and its spectrum is that of the gaps.
+    """
+
+    chunks: Chunks
+    grid: Grid
+    power_scale: PowerScale = 1.0
+    gap_share: float = 0.0
+    is_broken: bool = False
+
+
 class ChunkReader:
     """Iterates over a recording's chunks, group by group.
+
+    Samples that a receiver lost are zeros. A chunk with such a gap is measured on its longest stretch between gaps,
+    since a gap cuts lines into combs that cover the noise.
 
     Parameters
     ----------
@@ -75,8 +113,8 @@ class ChunkReader:
         self.rails = RailCounter()
         self._remove_dc = request.remove_dc
 
-    def __iter__(self) -> Iterator[tuple[Chunks, PowerScale]]:
-        """Yield groups of chunks, shape (chunks, n), and the factors that bring their powers back to scale.
+    def __iter__(self) -> Iterator[Group]:
+        """Yield groups of chunks: those without gaps first.
 
         Raises
         ------
@@ -95,19 +133,51 @@ class ChunkReader:
             if not np.isfinite(levels).all():
                 raise NotFinite(_first_not_finite(group, first * length))
             self.rails.add(group, extremes)
-            if self._remove_dc:
-                mean = group.mean(axis=1, keepdims=True, dtype=np.complex128)
-                group = group - mean.astype(np.complex64)
-                levels = np.abs(group.view(np.float32)).max(axis=1)
-            alive = levels > 0
-            if not alive.all():
-                self.num_zero_chunks += int(np.count_nonzero(~alive))
-                group, levels = group[alive], levels[alive]
-            if len(group):
-                yield _levelled(group, levels)
+            has_gap = (group[:, :: GAP_SAMPLES // 2] == 0).any(axis=1)
+            has_gap[has_gap] = [_gaps(chunk).size > 0 for chunk in group[has_gap]]
+            if not has_gap.any():
+                yield from self._alive(Group(group, self.grid), levels)
+                continue
+            yield from self._alive(Group(group[~has_gap], self.grid), levels[~has_gap])
+            for chunk, level in zip(group[has_gap], levels[has_gap], strict=True):
+                yield from self._alive(self._without_gaps(chunk), level[np.newaxis])
         if self.num_zero_chunks == self.num_chunks:
             afterwards = " once their mean is taken off" if self._remove_dc else ""
             raise AllZero(f"all {self.num_chunks * length} samples are zero{afterwards}")
+
+    def _alive(self, group: Group, levels: Levels) -> Iterator[Group]:
+        """Yield a group without chunks of nothing but zeros, its constant part and extreme levels taken away."""
+        chunks = group.chunks
+        if self._remove_dc and len(chunks):
+            mean = chunks.mean(axis=1, keepdims=True, dtype=np.complex128)
+            chunks = chunks - mean.astype(np.complex64)
+            levels = np.abs(chunks.view(np.float32)).max(axis=1)
+        alive = levels > 0
+        if not alive.all():
+            self.num_zero_chunks += int(np.count_nonzero(~alive))
+            chunks, levels = chunks[alive], levels[alive]
+        if len(chunks):
+            yield _levelled(replace(group, chunks=chunks), levels)
+
+    def _without_gaps(self, chunk: NDArray[np.complex64]) -> Group:
+        """Return the longest stretch of a chunk between two gaps; all of the chunk where none is long enough."""
+        gaps = _gaps(chunk)
+        share = float((gaps[:, 1] - gaps[:, 0]).sum() / len(chunk))
+        starts, stops = np.append(0, gaps[:, 1]), np.append(gaps[:, 0], len(chunk))
+        longest = int(np.argmax(stops - starts))
+        stretch = chunk[starts[longest] : stops[longest]]
+        if len(stretch) < max(MIN_CHUNK_LENGTH, min(MIN_STRETCH, len(chunk) // 2)):
+            return Group(chunk[np.newaxis], self.grid, gap_share=share, is_broken=True)
+        grid = grid_for(len(stretch), self.grid.sample_rate_hz)
+        return Group(np.ascontiguousarray(stretch[np.newaxis]), grid, gap_share=share)
+
+
+def _gaps(chunk: NDArray[np.complex64]) -> NDArray[np.intp]:
+    """Return start and stop of every run of 64 zeros or more, shape (gaps, 2)."""
+    is_zero = np.concatenate([[False], chunk == 0, [False]])
+    runs = np.flatnonzero(is_zero[1:] != is_zero[:-1]).reshape(-1, 2)
+    gaps: NDArray[np.intp] = runs[runs[:, 1] - runs[:, 0] >= GAP_SAMPLES]
+    return gaps
 
 
 def _numbers(samples: ArrayLike) -> NDArray[np.generic]:
@@ -135,11 +205,11 @@ def _first_not_finite(group: Chunks, offset: int) -> str:
     return f"sample {offset + int(bad[0])} is {flat[bad[0]]}; {bad.size} of {flat.size} examined are not finite"
 
 
-def _levelled(group: Chunks, levels: Levels) -> tuple[Chunks, PowerScale]:
+def _levelled(group: Group, levels: Levels) -> Group:
     """Bring chunks of extreme levels near 1 by a power of two, which loses nothing."""
     is_extreme = (levels < LEVELS[0]) | (levels > LEVELS[1])
     if not is_extreme.any():
-        return group, 1.0
+        return group
     exponents = np.where(is_extreme, np.frexp(levels)[1], 0)
-    scaled = np.ldexp(group.view(np.float32), -exponents[:, np.newaxis]).view(np.complex64)
-    return scaled, np.ldexp(1.0, 2 * exponents)
+    scaled = np.ldexp(group.chunks.view(np.float32), -exponents[:, np.newaxis]).view(np.complex64)
+    return replace(group, chunks=scaled, power_scale=np.ldexp(1.0, 2 * exponents))

@@ -62,8 +62,13 @@ class Thresholds:
 
 
 @lru_cache(maxsize=64)
-def thresholds(num_bands: int, bins_per_band: int, false_alarm_probability: float) -> Thresholds:
-    """Share the probability of a false alarm among all tests of a chunk."""
+def thresholds(
+    num_bands: int, bins_per_band: int, false_alarm_probability: float, tolerance: float = 0.0
+) -> Thresholds:
+    """Share the probability of a false alarm among all tests of a chunk.
+
+    Bands whose noise is known to a share of ``tolerance`` only have thresholds that much higher.
+    """
     widths = [width for width in WINDOWS if num_bands // width >= MIN_POSITIONS]
     share = false_alarm_probability / (len(widths) + 1)
     num_bins = num_bands * bins_per_band
@@ -73,7 +78,8 @@ def thresholds(num_bands: int, bins_per_band: int, false_alarm_probability: floa
         windows=tuple(
             (
                 width,
-                MeanPower.of_hann_bins(bins_per_band * width).threshold(share / num_bands) * (1 + 2 * floor_deviation),
+                MeanPower.of_hann_bins(bins_per_band * width).threshold(share / num_bands)
+                * (1 + 2 * floor_deviation + tolerance),
             )
             for width in widths
         ),
@@ -123,6 +129,7 @@ def detect(
     noise: Column,
     grid: Grid,
     false_alarm_probability: float,
+    tolerance: float = 0.0,
 ) -> Detection:
     """Test every chunk for a signal.
 
@@ -138,6 +145,8 @@ def detect(
         Bins and bands.
     false_alarm_probability : float
         Of finding anything in a chunk of noise, in (0, 0.5).
+    tolerance : float
+        Standard deviation of the relative noise power of bands, where that was estimated.
 
     Returns
     -------
@@ -146,7 +155,7 @@ def detect(
     """
     count = bands.shape[1]
     ratio = bands / noise[:, np.newaxis]
-    limits = thresholds(count, grid.bins_per_band, false_alarm_probability)
+    limits = thresholds(count, grid.bins_per_band, false_alarm_probability, tolerance)
     margin = peak_power / noise / limits.line
     line = margin > 1
     support = np.zeros(bands.shape, bool)

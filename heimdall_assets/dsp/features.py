@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from heimdall_assets.dsp.rows import median
+from heimdall_assets.dsp.rows import Unresolved, median
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +23,13 @@ CARRIER_SHARE = 0.55
 """A line is the carrier if it holds clearly over half of the signal's power: two equal lines have none."""
 
 NO_SIGNAL = "no signal is present"
-NO_FLOOR = "no noise above the rounding of single precision (120 dB below the total power)"
+NO_FLOOR = "the floor of the spectrum is not the receiver's noise"
+NO_FLOOR_SINCE = {
+    Unresolved.ARITHMETIC: "no noise above the rounding of single precision (120 dB below the total power)",
+    Unresolved.SAMPLES: "no noise above the rounding of the samples to 16 or 24 bits",
+    Unresolved.FILTER: "a wide signal in a narrow filter and a strong signal under little noise look the same",
+    Unresolved.GAPS: "so many samples were lost that no stretch is long enough for a noise floor",
+}
 NO_POWER = "the signal is too weak for its power to be told from the noise"
 UNKNOWN_WAVEFORM = "the waveform is unknown: blind estimates call echoes where there are none"
 
@@ -75,8 +81,8 @@ def why_null(feature: Feature, rows: Rows) -> str:
     """Return the reason for a feature that no chunk defines, the most specific one that applies."""
     if NO_SIGNAL in feature.null_when and not (rows.is_present > 0).any():
         return NO_SIGNAL
-    if NO_FLOOR in feature.null_when and not (rows.is_resolved > 0).any():
-        return NO_FLOOR
+    if NO_FLOOR in feature.null_when and rows.unresolved.all():
+        return NO_FLOOR_SINCE[Unresolved(int(rows.unresolved.max()))]
     return NO_POWER if feature.name == "snr_db" else feature.null_when
 
 
@@ -90,7 +96,7 @@ def _where_present(rows: Rows, values: Column) -> Column:
 
 
 def _where_resolved(rows: Rows, values: Column) -> Column:
-    return np.where(rows.is_resolved > 0, values, np.nan)
+    return np.where(rows.unresolved == Unresolved.NOT, values, np.nan)
 
 
 def _snr_db(rows: Rows) -> Column:

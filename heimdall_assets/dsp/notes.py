@@ -9,13 +9,17 @@ shorter_than_a_chunk
 zero_chunks
     Chunks that hold nothing but zeros; they are left out of everything.
 gap_share
-    Share of the time of the other chunks that holds exact zeros.
+    Share of the time of the other chunks that was lost: runs of 64 exact zeros or more. Such chunks are measured on
+    their longest stretch between gaps.
 false_alarm_probability, dc_removed
     As asked for.
 calibrated, calibration_db
     The offset from dB of |x|^2 = 1 to dBm; false where it is the general one.
 passband_hz, passband_origin
     Limits that the analysis kept within; "given", "estimated" from the samples, or null and "none".
+response_db, response_origin
+    Pairs of offset in Hz and gain in dB of the receiver's response that noise and signals were compared with; "given",
+    "estimated" from the samples, or null and "none" where the noise passes for white.
 noise_bandwidth_hz
     Bandwidth over which noise_floor_dbm and snr_db count the noise.
 noise_floor_is_upper_bound
@@ -39,24 +43,28 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from heimdall_assets.dsp.features import FEATURES, has_carrier, why_null
-from heimdall_assets.dsp.rows import median
+from heimdall_assets.dsp.rows import Unresolved, median
 from heimdall_assets.records import UNCALIBRATED_DB
 
 if TYPE_CHECKING:
     from heimdall_assets.dsp.chunks import ChunkReader
-    from heimdall_assets.dsp.passband import Passband
+    from heimdall_assets.dsp.front_end import FrontEnd
     from heimdall_assets.dsp.request import Request
+    from heimdall_assets.dsp.response import Response
     from heimdall_assets.dsp.rows import Rows
 
 NOTABLE_DC_SHARE = 1e-3
 """Above this share of the power the constant part is worth a remark."""
+
+STORED_STEP = 4
+"""Every fourth point of an estimated response is noted: 17 of them."""
 
 TRUSTED_FLOOR = 0.9
 """A floor that is noise with less than this probability is called an upper bound of it."""
 
 
 def describe(
-    rows: Rows, request: Request, reader: ChunkReader, passband: Passband | None, defined: dict[str, int]
+    rows: Rows, request: Request, reader: ChunkReader, front: FrontEnd, defined: dict[str, int]
 ) -> dict[str, Any]:
     """Compose the notes of a recording; keys as in the module's docstring.
 
@@ -68,13 +76,15 @@ def describe(
         What was asked for.
     reader : ChunkReader
         What was read.
-    passband : Passband or None
-        What the analysis kept within.
+    front : FrontEnd
+        Passband and response that the analysis used.
     defined : dict
         Feature name -> number of chunks that define it.
     """
     grid = reader.grid
+    passband, response = front.passband, front.response
     present = rows.is_present > 0
+    measured = present & (rows.unresolved == Unresolved.NOT)
     clipped = reader.rails.clipped_fraction
     carrier = present.any() and has_carrier(rows)
     notes: dict[str, Any] = {
@@ -90,8 +100,10 @@ def describe(
         "calibration_db": request.calibration_db,
         "passband_hz": None if passband is None else [passband.low_hz, passband.high_hz],
         "passband_origin": "none" if passband is None else "estimated" if passband.is_estimated else "given",
+        "response_db": None if response is None else _points(response),
+        "response_origin": "none" if response is None else "estimated" if response.is_estimated else "given",
         "noise_bandwidth_hz": median(rows.noise_power / rows.noise_per_hz),
-        "noise_floor_is_upper_bound": bool(present.any() and median(rows.floor_trust[present]) < TRUSTED_FLOOR),
+        "noise_floor_is_upper_bound": bool(measured.any() and median(rows.floor_trust[measured]) < TRUSTED_FLOOR),
         "clipped": clipped > 0,
         "clipped_fraction": clipped,
         "dc_share": median(rows.dc_share),
@@ -102,15 +114,34 @@ def describe(
     return {**notes, "remarks": _remarks(notes)}
 
 
+def _points(response: Response) -> list[list[float]]:
+    """Return the response, rounded to what a reader can use."""
+    step = STORED_STEP if response.is_estimated else 1
+    points = list(zip(response.offsets_hz, response.gains_db, strict=True))[::step]
+    return [[round(offset_hz, 1), round(gain_db, 2)] for offset_hz, gain_db in points]
+
+
+def _depth_db(notes: dict[str, Any]) -> float:
+    gains_db: list[float] = [gain_db for _, gain_db in notes["response_db"] or [[0.0, 0.0]]]
+    return max(gains_db) - min(gains_db)
+
+
 def _remarks(notes: dict[str, Any]) -> list[str]:
     remarks = {
         "The receiver's power is not calibrated: dBm are dB of full scale plus 30.": not notes["calibrated"],
         "The recording is shorter than a chunk.": notes["shorter_than_a_chunk"],
         f"{notes['zero_chunks']} chunks hold nothing but zeros.": notes["zero_chunks"] > 0,
-        f"{notes['gap_share']:.1%} of the time is gaps of zeros.": notes["gap_share"] > 0,
+        f"{notes['gap_share']:.1%} of the time is gaps of zeros; what lies between them was measured.": notes[
+            "gap_share"
+        ]
+        > 0,
         f"{notes['clipped_fraction']:.2%} of the values are clipped: levels are too low, and products of the clipping "
         "show as signals.": notes["clipped"],
         "The receiver's filter was estimated; noise floor and SNR are those inside of it.": notes["passband_origin"]
+        == "estimated",
+        f"The receiver's response was estimated: it falls by {_depth_db(notes):.1f} dB within the band.": notes[
+            "response_origin"
+        ]
         == "estimated",
         "The skirt of a signal covers the noise: the noise floor is an upper bound, the SNR a lower one.": notes[
             "noise_floor_is_upper_bound"

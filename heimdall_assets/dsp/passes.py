@@ -20,8 +20,9 @@ from heimdall_assets.dsp.clipping import find_extremes
 from heimdall_assets.dsp.detection import detect
 from heimdall_assets.dsp.excision import consecutive_mean_excision
 from heimdall_assets.dsp.noise import noise_floor
+from heimdall_assets.dsp.response import partition
 from heimdall_assets.dsp.shape import shape_of
-from heimdall_assets.dsp.transform import power_in_bands, transform
+from heimdall_assets.dsp.transform import power_in_bands, strongest_bins, transform
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from heimdall_assets.dsp.excision import Excision
     from heimdall_assets.dsp.grid import Grid
     from heimdall_assets.dsp.noise import Floor
+    from heimdall_assets.dsp.response import Partition
     from heimdall_assets.dsp.shape import Shape
     from heimdall_assets.dsp.transform import Chunks, Column, Spectrum, Waveform
 
@@ -47,8 +49,10 @@ class Passes:
     transform: Callable[[Chunks, Grid, slice], tuple[Waveform, Spectrum]]
     excise: Excision
     noise_floor: Callable[[NDArray[np.float64], Grid, NDArray[np.float64] | None], Floor]
-    detect: Callable[[NDArray[np.float64], Column, NDArray[np.intp], Column, Grid, float], Detection]
-    shape_of: Callable[[Spectrum, Detection, Column, Grid], Shape]
+    detect: Callable[[NDArray[np.float64], Column, NDArray[np.intp], Column, Grid, float, float], Detection]
+    shape_of: Callable[[Spectrum, Detection, Column, Grid, Column | None], Shape]
+    strongest_bins: Callable[[NDArray[np.float32], Column, slice], NDArray[np.intp]]
+    partition: Partition
     power_in_bands: Callable[[NDArray[np.complex64], Grid, NDArray[np.bool_]], Column]
     carrier_bins: Callable[[Chunks, Spectrum, Grid, NDArray[np.intp]], Column]
 
@@ -61,6 +65,8 @@ PLAIN = Passes(
     noise_floor,
     detect,
     shape_of,
+    strongest_bins,
+    partition,
     power_in_bands,
     carrier_bins,
 )
@@ -89,7 +95,7 @@ def compiled() -> Passes | None:
         keep its machine code in: to compile anew in every process takes longer than a batch of sessions.
     """
     try:
-        from heimdall_assets.dsp.compiled import detection, noise, samples, shape  # noqa: PLC0415 - half a second
+        from heimdall_assets.dsp.compiled import detection, noise, response, samples, shape  # noqa: PLC0415 - half a second
     except ImportError:
         return None
     except RuntimeError as error:
@@ -105,6 +111,8 @@ def compiled() -> Passes | None:
         noise.noise_floor,
         detection.detect,
         shape.shape_of,
+        response.strongest_bins,
+        response.partition,
         samples.power_in_bands,
         samples.carrier_bins,
     )

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from heimdall_assets.dsp.front_end import FrontEnd
 from heimdall_assets.dsp.grid import MIN_CHUNK_LENGTH
 from heimdall_assets.dsp.passband import Passband
+from heimdall_assets.dsp.response import Response
 from heimdall_assets.errors import BadParameter, TooShort
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+MAX_GAIN_DB = 300.0
+"""A response in dB is smaller than this, whatever its sign: a power of it is still a number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +30,7 @@ class Request:
     num_chunks: int | None
     false_alarm_probability: float
     calibration_db: float
-    passband: Passband | None
+    front: FrontEnd
     remove_dc: bool
 
     @classmethod
@@ -35,6 +44,7 @@ class Request:
         calibration_db: float,
         passband_hz: tuple[float, float] | None,
         remove_dc: bool,
+        response: ArrayLike | None,
     ) -> Request:
         """Check the arguments.
 
@@ -62,7 +72,7 @@ class Request:
             None if num_chunks is None else int(num_chunks),
             probability,
             _number("calibration_db", calibration_db),
-            _passband(passband_hz, rate),
+            FrontEnd(_passband(passband_hz, rate), _response(response)),
             bool(remove_dc),
         )
         if request.chunk_length < MIN_CHUNK_LENGTH:
@@ -110,3 +120,22 @@ def _passband(passband_hz: tuple[float, float] | None, rate: float) -> Passband 
     if not (low < high and low < rate / 2 and high > -rate / 2):
         raise BadParameter(f"{passband_hz=} must rise and lie within +-{rate / 2:g} Hz, half of the sample rate")
     return Passband(max(low, -rate / 2), min(high, rate / 2), is_estimated=False)
+
+
+def _response(response: ArrayLike | None) -> Response | None:
+    if response is None:
+        return None
+    try:
+        pairs = np.asarray(response, np.float64)
+    except (TypeError, ValueError):
+        raise BadParameter("response must be pairs (offset_hz, response_db) of numbers, or None") from None
+    if pairs.ndim != 2 or pairs.shape[1] != 2 or len(pairs) < 1:
+        raise BadParameter(f"response of shape {pairs.shape} must be pairs (offset_hz, response_db), shape (n, 2)")
+    if not np.isfinite(pairs).all():
+        raise BadParameter("response holds values that are not finite")
+    if (wrong := np.flatnonzero(np.diff(pairs[:, 0]) <= 0)).size:
+        after = int(wrong[0]) + 1
+        raise BadParameter(f"response: offset {pairs[after, 0]:g} Hz follows {pairs[after - 1, 0]:g} Hz; offsets rise")
+    if (large := np.flatnonzero(np.abs(pairs[:, 1]) > MAX_GAIN_DB)).size:
+        raise BadParameter(f"response: {pairs[large[0], 1]:g} dB is not within +-{MAX_GAIN_DB:g} dB")
+    return Response(tuple(pairs[:, 0].tolist()), tuple(pairs[:, 1].tolist()), is_estimated=False)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from enum import IntEnum
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,7 +11,23 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from heimdall_assets.dsp.chunks import Group
     from heimdall_assets.dsp.transform import Column
+
+
+class Unresolved(IntEnum):
+    """Why a floor that was found is not the noise of the receiver."""
+
+    NOT = 0
+    """It is."""
+    ARITHMETIC = 1
+    """It is the rounding of single precision."""
+    SAMPLES = 2
+    """It is the rounding of the samples to 16 or 24 bits."""
+    FILTER = 3
+    """It may be what a filter leaves outside of its passband."""
+    GAPS = 4
+    """So many samples were lost that there is no stretch to find it in."""
 
 
 def median(column: Column) -> float:
@@ -30,8 +47,8 @@ class Rows:
         See :class:`~heimdall_assets.dsp.transform.Waveform`.
     noise_per_hz, noise_power : ndarray
         Density of the white noise, and its power in the band that is analysed.
-    is_resolved : ndarray
-        1 where the noise is stronger than the rounding of the arithmetic, else 0.
+    unresolved : ndarray
+        Why the floor is not the receiver's noise, one of :class:`Unresolved`.
     margin, is_present : ndarray
         Largest test statistic over its threshold, and 1 where that is above 1, else 0.
     signal_power : ndarray
@@ -50,7 +67,7 @@ class Rows:
     dc_share : ndarray
         Share of the power that is constant, in [0, 1].
     gap_share : ndarray
-        Share of the time that holds exact zeros, in [0, 1], in steps of 1/64.
+        Share of the time of the chunk that was lost, in [0, 1].
     """
 
     power: Column
@@ -59,7 +76,7 @@ class Rows:
     crossings: Column
     noise_per_hz: Column
     noise_power: Column
-    is_resolved: Column
+    unresolved: Column
     margin: Column
     is_present: Column
     signal_power: Column
@@ -82,6 +99,19 @@ class Rows:
         if len(parts) == 1:
             return parts[0]
         return cls(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(cls)))
+
+    def cut_from(self, group: Group) -> Rows:
+        """Return the rows of a group of chunks, at its scale and with what its gaps mean."""
+        rows = self.scaled(group.power_scale)
+        if not group.gap_share:
+            return rows
+        count = len(rows.power)
+        gap_share = np.full(count, group.gap_share)
+        if not group.is_broken:
+            return replace(rows, gap_share=gap_share)
+        nothing = np.zeros(count)
+        unresolved = np.full(count, float(Unresolved.GAPS))
+        return replace(rows, gap_share=gap_share, unresolved=unresolved, floor_trust=nothing, confidence=nothing)
 
     def scaled(self, factor: float | Column) -> Rows:
         """Return the rows of samples whose powers are ``factor`` times as large, one for all or one a chunk."""

@@ -62,7 +62,9 @@ class Shape:
     line_share: Column
 
 
-def shape_of(spectrum: Spectrum, detection: Detection, noise: Column, grid: Grid) -> Shape:
+def shape_of(
+    spectrum: Spectrum, detection: Detection, noise: Column, grid: Grid, response: Column | None = None
+) -> Shape:
     """Measure the shape of every chunk's signal.
 
     Parameters
@@ -75,6 +77,8 @@ def shape_of(spectrum: Spectrum, detection: Detection, noise: Column, grid: Grid
         Noise power a bin.
     grid : Grid
         Bins and bands.
+    response : ndarray, shape (num_bands,), or None
+        Relative noise power of each band; None where all are 1.
 
     Returns
     -------
@@ -82,14 +86,18 @@ def shape_of(spectrum: Spectrum, detection: Detection, noise: Column, grid: Grid
         In bins.
     """
     count = len(noise)
+    of_band = np.broadcast_to(noise[:, np.newaxis], detection.support.shape)
+    if response is not None:
+        of_band = of_band * response
+    at_peak = of_band[np.arange(count), spectrum.peak // grid.bins_per_band]
     result = Shape(*(np.full(count, np.nan) for _ in range(6)))
     wide = detection.present & ~detection.single
     if wide.any():
-        _measure_bands(spectrum, detection, noise, grid, np.flatnonzero(wide), result)
+        _measure_bands(spectrum, detection, of_band, grid, np.flatnonzero(wide), result)
     lone = detection.present & detection.single
     if lone.any():
-        _measure_line(spectrum, noise, grid, np.flatnonzero(lone), result)
-    share = _around_peak(spectrum, noise, LINE_BINS).sum(axis=1)
+        _measure_line(spectrum, at_peak, grid, np.flatnonzero(lone), result)
+    share = _around_peak(spectrum, at_peak, LINE_BINS).sum(axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
         result.line_share[:] = np.clip(share / result.power, 0, 1)
     return result
@@ -98,13 +106,13 @@ def shape_of(spectrum: Spectrum, detection: Detection, noise: Column, grid: Grid
 def _measure_bands(
     spectrum: Spectrum,
     detection: Detection,
-    noise: Column,
+    noise: NDArray[np.float64],
     grid: Grid,
     rows: NDArray[np.intp],
     out: Shape,
 ) -> None:
     width = grid.bins_per_band
-    floor = noise[rows, np.newaxis]
+    floor = noise[rows]
     support = detection.support[rows]
     power = np.where(support, (spectrum.band_power[rows] - floor) * width, 0.0)
     moment = np.where(support, spectrum.band_moment[rows] - floor * (width * (width - 1) / 2), 0.0)
@@ -122,7 +130,7 @@ def _measure_bands(
         target = share * total
         band = (passed >= target[:, np.newaxis]).argmax(axis=1)
         before = np.take_along_axis(passed - power, band[:, np.newaxis], axis=1)
-        inside = bins[rows, band] * spectrum.unit - floor
+        inside = bins[rows, band] * spectrum.unit - np.take_along_axis(floor, band[:, np.newaxis], axis=1)
         column[rows] = first[band] + crossing(before + np.cumsum(inside, axis=1), before[:, 0], target)
 
 

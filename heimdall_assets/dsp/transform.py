@@ -144,6 +144,26 @@ def add_peaks(spectrum: Spectrum) -> None:
     spectrum.dc_power[:] = np.abs(spectrum.coefficients[:, 0].astype(np.complex128)) ** 2 / float(size) ** 2
 
 
+def strongest_bins(bin_power: NDArray[np.float32], response: Column, bands: slice) -> NDArray[np.intp]:
+    """Return the strongest bin of each chunk, over the noise that a response lets through.
+
+    Parameters
+    ----------
+    bin_power : ndarray of float32, shape (chunks, num_bins)
+        See :class:`Spectrum`.
+    response : ndarray, shape (num_bands,)
+        Relative noise power of each band.
+    bands : slice
+        Bands that are searched.
+    """
+    in_bands = bin_power.reshape(len(bin_power), len(response), -1)
+    highest = in_bands[:, bands].max(axis=2) / response[bands]
+    band = highest.argmax(axis=1) + bands.start
+    within = in_bands[np.arange(len(band)), band].argmax(axis=1)
+    strongest: NDArray[np.intp] = band * in_bands.shape[2] + within
+    return strongest
+
+
 def power_in_bands(coefficients: NDArray[np.complex64], grid: Grid, marked: NDArray[np.bool_]) -> Column:
     """Return the power in the marked bands, without a window, so that every moment counts the same.
 

@@ -1,8 +1,7 @@
 """What a picture of a spectrum shows: the spectrum that was measured, and what the figures say about it.
 
-The figures are those of :func:`~heimdall_assets.dsp.analyze`; bands, support and edges come from the same steps
-(transform, noise, detection, shape) on the same chunks, within the passband that the analysis found. So a picture
-cannot say anything else than the numbers.
+Figures, bands, support and edges all come from one analysis of the same chunks. So a picture cannot say anything else
+than the numbers.
 """
 
 from __future__ import annotations
@@ -12,18 +11,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from heimdall_assets.dsp.analysis import analyze
-from heimdall_assets.dsp.chunks import ChunkReader
-from heimdall_assets.dsp.noise import RESOLUTION
-from heimdall_assets.dsp.passes import current
+from heimdall_assets.dsp.analysis import Figures, Measured
 from heimdall_assets.dsp.request import Request
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-    from heimdall_assets.dsp.analysis import Figures
+    from heimdall_assets.dsp.chunks import Group
+    from heimdall_assets.dsp.front_end import FrontEnd
     from heimdall_assets.dsp.grid import Grid
-    from heimdall_assets.dsp.transform import Chunks, Column
+    from heimdall_assets.dsp.kernel import Examined
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +41,8 @@ class SpectrumView:
         In which share of the chunks with a signal the band holds some of it, guard bands included; 0 without a signal.
     edges_hz : ndarray, shape (chunks, 2)
         Edges of the occupied bandwidth in each chunk with a signal; bandwidth_hz apart.
+    response_db : ndarray, shape (bands,), or None
+        Noise of each band over its mean in the passband, by the receiver's response; NaN outside. None: white.
     noise_dbm_per_hz, carrier_hz : float or None
         psd_dbm_per_hz and frequency_offset_hz of the figures.
     passband_hz : (float, float) or None
@@ -58,6 +57,7 @@ class SpectrumView:
     bin_hz: float
     support_share: NDArray[np.float64]
     edges_hz: NDArray[np.float64]
+    response_db: NDArray[np.float64] | None
     noise_dbm_per_hz: float | None
     carrier_hz: float | None
     passband_hz: tuple[float, float] | None
@@ -65,39 +65,38 @@ class SpectrumView:
 
 
 class _Sums:
-    """Sums over chunks, of which groups are added one after the other."""
+    """Sums over the chunks of a recording."""
 
-    def __init__(self, grid: Grid) -> None:
-        self.bin_power = np.zeros(grid.num_bins)
+    def __init__(self) -> None:
+        self.grid: Grid | None = None
+        self.bin_power = np.zeros(0)
         self.chunks = 0
-        self.support = np.zeros(grid.num_bands)
+        self.support = np.zeros(0)
         self.edges: list[NDArray[np.float64]] = []
 
-    def add(self, chunks: Chunks, power_scale: float | Column, grid: Grid, request: Request) -> None:
-        bands = slice(0, grid.num_bands) if request.passband is None else request.passband.bands(grid)
-        width = grid.bins_per_band
-        searched = slice(bands.start * width, bands.stop * width)
-        use = current()
-        waveform, spectrum = use.transform(chunks, grid, searched)
-        band_power = spectrum.band_power[:, bands]
-        floor = use.noise_floor(band_power, grid, waveform.slot_power if request.passband is None else None)
-        noise = floor.above(RESOLUTION * waveform.power / grid.num_bins).per_bin
-        strongest = spectrum.bin_power[np.arange(len(chunks)), spectrum.peak].astype(np.float64) * spectrum.unit
-        detection = use.detect(
-            band_power,
-            strongest,
-            spectrum.peak // width - bands.start,
-            noise,
-            grid,
-            request.false_alarm_probability,
-        ).among(bands, grid.num_bands)
-        shape = use.shape_of(spectrum, detection, noise, grid)
-        present = detection.present
-        scales = np.broadcast_to(spectrum.unit * power_scale, len(chunks)).astype(np.float64)
-        self.bin_power += scales @ spectrum.bin_power
-        self.chunks += len(chunks)
-        self.support += detection.support[present].sum(axis=0)
-        self.edges.append(np.column_stack([shape.lower_edge, shape.upper_edge])[present] * grid.bin_hz)
+    def add(self, group: Group, found: Examined) -> None:
+        """Add a group of chunks; those cut short by gaps are drawn over the bands of the first ones."""
+        spectrum, own = found.spectrum, group.grid
+        if self.grid is None:
+            self.grid, self.bin_power, self.support = own, np.zeros(own.num_bins), np.zeros(own.num_bands)
+        grid = self.grid
+        scales = np.broadcast_to(spectrum.unit * group.power_scale, len(group.chunks)).astype(np.float64)
+        bin_power = scales @ spectrum.bin_power
+        present = found.detection.present
+        support = found.detection.support[present].sum(axis=0)
+        if own != grid:
+            bin_power = bin_power[_nearest(grid.num_bins, own.num_bins)] * (grid.bin_hz / own.bin_hz)
+            support = support[_nearest(grid.num_bands, own.num_bands)]
+        self.bin_power += bin_power
+        self.support += support
+        self.chunks += len(group.chunks)
+        shape = found.shape
+        self.edges.append(np.column_stack([shape.lower_edge, shape.upper_edge])[present] * own.bin_hz)
+
+
+def _nearest(count: int, own: int) -> NDArray[np.intp]:
+    """Return which of ``own`` equal parts of the band lies nearest to each of ``count``."""
+    return ((np.arange(count) + 0.5) * own / count).astype(np.intp)
 
 
 def spectrum_view(
@@ -110,6 +109,7 @@ def spectrum_view(
     calibration_db: float = 30.0,
     passband_hz: tuple[float, float] | None = None,
     remove_dc: bool = False,
+    response: ArrayLike | None = None,
 ) -> SpectrumView:
     """Analyse a recording and keep what a picture needs.
 
@@ -120,31 +120,23 @@ def spectrum_view(
     SpectrumView
         Spectrum, support, edges, and the figures.
     """
-    figures = analyze(
-        samples,
-        sample_rate_hz,
-        chunk_duration_ms=chunk_duration_ms,
-        num_chunks=num_chunks,
-        false_alarm_probability=false_alarm_probability,
-        calibration_db=calibration_db,
-        passband_hz=passband_hz,
-        remove_dc=remove_dc,
-    )
-    limits = figures.notes["passband_hz"]
     request = Request.checked(
         sample_rate_hz=sample_rate_hz,
         chunk_duration_ms=chunk_duration_ms,
         num_chunks=num_chunks,
         false_alarm_probability=false_alarm_probability,
         calibration_db=calibration_db,
-        passband_hz=limits,
+        passband_hz=passband_hz,
         remove_dc=remove_dc,
+        response=response,
     )
-    reader = ChunkReader(samples, request)
-    grid = reader.grid
-    sums = _Sums(grid)
-    for chunks, power_scale in reader:
-        sums.add(chunks, power_scale, grid, request)
+    sums = _Sums()
+    measured = Measured.of(samples, request, keep=sums.add)
+    figures = Figures(measured.features(), measured.notes())
+    grid, front = sums.grid, measured.front
+    assert grid is not None, "a recording without chunks is refused"  # noqa: S101
+    limits = figures.notes["passband_hz"]
+    noise_dbm_per_hz = figures.features["psd_dbm_per_hz"]["mean"]
     edges_hz = np.concatenate(sums.edges)
     density = sums.bin_power.reshape(grid.num_bands, -1) / sums.chunks / grid.bin_hz
     return SpectrumView(
@@ -154,11 +146,20 @@ def spectrum_view(
         bin_hz=grid.bin_hz,
         support_share=sums.support / max(1, len(edges_hz)),
         edges_hz=edges_hz,
-        noise_dbm_per_hz=figures.features["psd_dbm_per_hz"]["mean"],
+        noise_dbm_per_hz=noise_dbm_per_hz,
+        response_db=None if front.response is None else _in_band(front, grid),
         carrier_hz=figures.features["frequency_offset_hz"]["mean"],
         passband_hz=None if limits is None else (limits[0], limits[1]),
         figures=figures,
     )
+
+
+def _in_band(front: FrontEnd, grid: Grid) -> NDArray[np.float64]:
+    bands = front.bands(grid)
+    relative = np.full(grid.num_bands, np.nan)
+    if front.response is not None:
+        relative[bands] = front.response.over(grid, bands)[bands]
+    return _decibel(relative)
 
 
 def _decibel(power: NDArray[np.float64]) -> NDArray[np.float64]:

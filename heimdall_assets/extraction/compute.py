@@ -106,7 +106,7 @@ def _measure(series: Series, settings: Settings) -> ReceiverFeatures:
     measurement = series.at
     if not measurement.station.is_known:
         raise UnknownReceiver(_whose(measurement))
-    samples, identity, sample_rate_hz = series.read()
+    samples, identity, sample_rate_hz, remarks = series.read()
     figures = analyze(
         samples,
         sample_rate_hz,
@@ -116,8 +116,9 @@ def _measure(series: Series, settings: Settings) -> ReceiverFeatures:
         calibration_db=measurement.settings.calibration_db,
         passband_hz=measurement.settings.passband_hz,
         remove_dc=measurement.settings.remove_dc,
+        response=measurement.settings.response,
     )
-    notes = {**figures.notes, "remarks": [*figures.notes["remarks"], *series.remarks]}
+    notes = {**figures.notes, "remarks": [*remarks, *figures.notes["remarks"], *series.remarks]}
     return ReceiverFeatures(measurement.station, identity, figures.features, notes, settings=measurement.settings)
 
 

@@ -7,13 +7,13 @@ import os
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from datetime import timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple, Self
 
-from heimdall_assets.dsp.request import samples_per_chunk
-from heimdall_assets.errors import BadParameter
+from heimdall_assets.errors import BadParameter, RecordingError
 from heimdall_assets.extraction.places import Places
-from heimdall_assets.iq import is_in_store, open_location
+from heimdall_assets.iq import is_in_store, open_location, stretch_of
 from heimdall_assets.records import InputIdentity
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from heimdall_assets.iq import IQFile, Stretch
     from heimdall_assets.records import Measurement
     from heimdall_assets.settings import Settings
 
@@ -50,11 +51,14 @@ class Recording(NamedTuple):
         What they were read of. Its sample rate is stated by the recording, the measurement, or the settings.
     sample_rate_hz : float
         The same rate.
+    remarks : tuple of str
+        What was assumed, is unknown, or was left out, a sentence each.
     """
 
     samples: NDArray[np.complex64]
     identity: InputIdentity
     sample_rate_hz: float
+    remarks: tuple[str, ...] = ()
 
 
 class Recordings:
@@ -120,24 +124,15 @@ class Recordings:
 def read_recording(measurement: Measurement, settings: Settings, noted: Noted | None = None) -> Recording:
     """Read the chunks of one measurement; as :meth:`Recordings.read`."""
     location = measurement.iq_data_location or ""
-    opened = open_location(
-        location,
-        settings,
-        noted,
-        ahead_bytes=_expected_bytes(measurement, settings) or None,
-        format=measurement.iq_data_format,
-        sample_rate_hz=measurement.iq_sample_rate_hz,
-        center_frequency_hz=measurement.frequency_hz,
-    )
-    with opened as recording:
-        sample_rate_hz = recording.sample_rate_hz or settings.default_sample_rate_hz
-        chunk_length = samples_per_chunk(sample_rate_hz, settings.chunk_ms)
+    with _opened(measurement, settings, noted) as recording:
+        stretch = _stretch(recording, settings)
+        sample_rate_hz, chunk_length = stretch.sample_rate_hz, stretch.chunk_length
         if chunk_length * settings.num_chunks > MAX_SAMPLES:
             raise BadParameter(
                 f"{settings.num_chunks} chunks of {settings.chunk_ms:g} ms at {sample_rate_hz:g} Hz are "
                 f"{chunk_length * settings.num_chunks} samples; at most {MAX_SAMPLES} are read"
             )
-        samples = recording.read(0, chunk_length * settings.num_chunks, writable=False)
+        samples = recording.read(0, stretch.num_samples, writable=False)
         identity = InputIdentity(
             measurement_id=measurement.id,
             measurement_ids=(measurement.id,),
@@ -152,13 +147,59 @@ def read_recording(measurement: Measurement, settings: Settings, noted: Noted | 
             num_chunks=max(1, min(settings.num_chunks, len(samples) // max(1, chunk_length))),
             chunk_duration_ms=settings.chunk_ms,
         )
-    return Recording(samples, identity, sample_rate_hz)
+        remarks = (*stretch.remarks, *_start_remark(measurement, recording))
+    return Recording(samples, identity, sample_rate_hz, remarks)
 
 
 @lru_cache(maxsize=1)
 def _readers(pid: int, most: int) -> ThreadPoolExecutor:  # noqa: ARG001  # threads do not survive a fork
     """Threads of this process that read ahead: no more than are busy at a time, and kept, since a start costs more."""
     return ThreadPoolExecutor(most, "reader")
+
+
+def remarks_on(measurement: Measurement, settings: Settings) -> tuple[str, ...]:
+    """What will be assumed of a recording that is not computed yet.
+
+    Only its header is read, and only from this machine: empty for one in a store, or one that cannot be read.
+    """
+    if is_in_store(measurement.iq_data_location or "", settings):
+        return ()
+    try:
+        with _opened(measurement, settings) as recording:
+            return (*_stretch(recording, settings).remarks, *_start_remark(measurement, recording))
+    except RecordingError:
+        return ()
+
+
+def _opened(measurement: Measurement, settings: Settings, noted: Noted | None = None) -> IQFile:
+    return open_location(
+        measurement.iq_data_location or "",
+        settings,
+        noted,
+        ahead_bytes=_expected_bytes(measurement, settings) or None,
+        format=measurement.iq_data_format,
+        sample_rate_hz=measurement.iq_sample_rate_hz,
+        center_frequency_hz=measurement.frequency_hz,
+    )
+
+
+def _stretch(recording: IQFile, settings: Settings) -> Stretch:
+    return stretch_of(
+        recording,
+        default_sample_rate_hz=settings.default_sample_rate_hz,
+        chunk_ms=settings.chunk_ms,
+        num_chunks=settings.num_chunks,
+    )
+
+
+def _start_remark(measurement: Measurement, recording: IQFile) -> tuple[str, ...]:
+    """A remark where the measurement's time is that of its file; databases keep microseconds, file systems more."""
+    changed = recording.modified_at
+    if recording.start_time is not None or changed is None:
+        return ()
+    if abs(measurement.timestamp - changed) >= timedelta(milliseconds=1):
+        return ()
+    return ("The start time of the session is assumed: it is the time of this file's last change.",)
 
 
 def _expected_bytes(measurement: Measurement, settings: Settings) -> int:

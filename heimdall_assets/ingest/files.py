@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
@@ -16,13 +17,14 @@ from heimdall_assets.errors import (
     UnknownFormat,
 )
 from heimdall_assets.ingest.places import pieces
-from heimdall_assets.iq import Hints, IQFile
+from heimdall_assets.iq import Hints, IQFile, assumed_rate
 
 if TYPE_CHECKING:
-    from datetime import datetime
+    from collections.abc import Sequence
 
     from heimdall_assets.ingest.places import Place
     from heimdall_assets.ingest.roots import Root
+    from heimdall_assets.ingest.stations import Description
     from heimdall_assets.records import Station
     from heimdall_assets.settings import Settings
 
@@ -38,23 +40,41 @@ class Probed:
 
     station: Station
     place: Place
-    digest: str
+    digest: tuple[str, ...]
+    """Of each of its files; the one with the samples comes last."""
     format: str
     sample_rate_hz: float | None
     center_frequency_hz: float | None
     start_time: datetime | None
     num_samples: int | None
-    warning: str | None
+    warnings: tuple[str, ...]
     modified_at: datetime | None
 
+    @property
+    def content(self) -> str:
+        """Digest of all of its bytes."""
+        return self.digest[0] if len(self.digest) == 1 else hashlib.sha256("".join(self.digest).encode()).hexdigest()
 
-def probe(station: Station, place: Place, sample_rate_hz: float | None, settings: Settings) -> Probed:
+    @property
+    def folder(self) -> str:
+        """Where it is kept below the root if it has to be copied there."""
+        return f"{INGESTED_FOLDER}/{self.content[:2]}/{self.content[2:34]}"
+
+
+def probe(
+    station: Station, place: Place, description: Description, settings: Settings, format_name: str | None = None
+) -> Probed:
     """Read a file's header and digest.
 
     A file that is damaged is registered all the same: that a receiver delivered rubbish is part of the session.
     """
     _require_text(place)
-    hints = Hints(sample_rate_hz=sample_rate_hz, max_bytes=settings.max_object_bytes)
+    hints = Hints(
+        format=format_name,
+        sample_rate_hz=description.sample_rate_hz,
+        center_frequency_hz=description.center_frequency_hz,
+        max_bytes=settings.max_object_bytes,
+    )
     try:
         with IQFile(place.open(settings.max_object_bytes), hints) as recording:
             digest, modified_at = _digest(place)
@@ -67,7 +87,7 @@ def probe(station: Station, place: Place, sample_rate_hz: float | None, settings
                 center_frequency_hz=recording.center_frequency_hz,
                 start_time=recording.start_time,
                 num_samples=recording.num_samples,
-                warning=None,
+                warnings=tuple(f"{place.name}: {remark}" for remark in _remarks(recording, settings)),
                 modified_at=modified_at,
             )
     except (RecordingNotFound, StoreUnavailable, UnknownFormat):
@@ -79,7 +99,36 @@ def probe(station: Station, place: Place, sample_rate_hz: float | None, settings
         logger.warning("%s", warning)
         suffix = PurePath(place.name).suffix.lstrip(".").lower()
         digest, modified_at = _digest(place)
-        return Probed(station, place, digest, suffix, sample_rate_hz, None, None, None, warning, modified_at)
+        return Probed(
+            station, place, digest, suffix, description.sample_rate_hz, None, None, None, (warning,), modified_at
+        )
+
+
+def _remarks(recording: IQFile, settings: Settings) -> tuple[str, ...]:
+    """What is assumed of a recording, or was passed over."""
+    if recording.sample_rate_hz is not None:
+        return recording.remarks
+    return (*recording.remarks, assumed_rate(settings.default_sample_rate_hz))
+
+
+def started_at(probed: Sequence[Probed]) -> tuple[datetime, tuple[str, ...]]:
+    """When a session of these files started, and a warning where that is only assumed.
+
+    The earliest time that a header or a name states; where none does, the time of the first file's last change: that
+    is when its recording ended, or when it was copied.
+    """
+    stated = [each.start_time for each in probed if each.start_time is not None]
+    if stated:
+        return min(stated), ()
+    first = probed[0]
+    if first.modified_at is not None:
+        time, what = first.modified_at, "the time of the file's last change"
+    else:
+        time, what = datetime.now(UTC), "the present time"
+    warning = (
+        f"the start time {time:%Y-%m-%d %H:%M:%S} UTC is assumed: it is {what}, since no header or name states one"
+    )
+    return time, (f"{first.place.name}: {warning}",)
 
 
 def duration_s(probed: Probed, settings: Settings) -> float | None:
@@ -94,8 +143,7 @@ def bring(probed: Probed, root: Root) -> str:
     location = root.location(probed.place)
     if location is not None:
         return location
-    folder = f"{INGESTED_FOLDER}/{probed.digest[:2]}/{probed.digest[2:34]}"
-    kept = {part.name: root.keep(part, folder) for part in _parts(probed.place)}
+    kept = {part.name: root.keep(part, probed.folder) for part in _parts(probed.place)}
     return kept[probed.place.name]
 
 
@@ -115,8 +163,8 @@ def _parts(place: Place) -> list[Place]:
     return [part for part in both if part.is_file()]
 
 
-def _digest(place: Place) -> tuple[str, datetime | None]:
-    """Digest of a recording's bytes, and the time of its file."""
+def _digest(place: Place) -> tuple[tuple[str, ...], datetime | None]:
+    """Digests of a recording's files, and the time of the one that is named."""
     digests = []
     modified_at = None
     for part in _parts(place):
@@ -130,4 +178,4 @@ def _digest(place: Place) -> tuple[str, datetime | None]:
         digests.append(digest.hexdigest())
         if part.name == place.name:
             modified_at = source.modified_at
-    return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest(), modified_at
+    return tuple(digests), modified_at

@@ -5,11 +5,12 @@ Both are asked the same few things, so that nothing else here knows which it is.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from heimdall_assets.errors import LocationRefused, RecordingNotFound
+from heimdall_assets.errors import LocationRefused, RecordingNotFound, StoreUnavailable
 from heimdall_assets.iq import open_source
 from heimdall_assets.iq.urls import is_object_url, shown, url_scheme
 
@@ -77,15 +78,15 @@ class LocalPlace:
 
     def is_folder(self) -> bool:
         """Whether it is a directory."""
-        return self.path.is_dir()
+        return os.path.isdir(self.path)  # noqa: PTH112  # False for a name that cannot be one
 
     def is_file(self) -> bool:
         """Whether it is a regular file."""
-        return self.path.is_file()
+        return os.path.isfile(self.path)  # noqa: PTH113
 
     def exists(self) -> bool:
         """Whether there is anything at the path."""
-        return self.path.exists()
+        return os.path.exists(self.path)  # noqa: PTH110
 
     def child(self, name: str) -> LocalPlace:
         """Join a name."""
@@ -97,7 +98,10 @@ class LocalPlace:
 
     def folders(self) -> list[LocalPlace]:
         """The directories in it, sorted."""
-        return [LocalPlace(child) for child in sorted(self.path.iterdir()) if child.is_dir()]
+        try:
+            return [LocalPlace(child) for child in sorted(self.path.iterdir()) if child.is_dir()]
+        except OSError as error:
+            raise StoreUnavailable(f"{self} cannot be read: {error.strerror}") from error
 
     def open(self, max_bytes: int | None = None) -> ByteSource:
         """Open the file."""
@@ -182,7 +186,7 @@ def place_of(text: str | Path, settings: Settings) -> Place:
         return LocalPlace(text)
     if is_object_url(text):
         return StorePlace(text.rstrip("/"), settings)
-    if "://" in text and len(url_scheme(text) or "") > 1 and not Path(text).exists():
+    if "://" in text and len(url_scheme(text) or "") > 1 and not os.path.exists(text):  # noqa: PTH110
         raise LocationRefused(f"{shown(text)!a} is refused: files, s3://, gs:// and az:// can be ingested")
     return LocalPlace(Path(text))
 

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-import json
-import math
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from heimdall_assets.errors import LocationRefused, MalformedRecording, RecordingNotFound
+from heimdall_assets.ingest.document import MAX_NAME, Entry, read_document, shown
 from heimdall_assets.records import KnownSource, Station
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
+    from datetime import datetime
 
     from heimdall_assets.ingest.places import Place
 
 STATIONS_FILE = "stations.json"
 MAX_STATIONS_BYTES = 10 << 20
-MAX_NAME = 255
+MAX_PATH = 1024
+MAX_SOURCE_TYPE = 100
+MAX_RATE_HZ = 2.0**31 - 1
+"""The column is an integer of 32 bits."""
+MAX_FREQUENCY_HZ = 1e15
+MAX_POWER_DBM = 300.0
+MAX_ALTITUDE_M = 1e6
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +39,8 @@ class Description:
     receivers: tuple[tuple[Station, Place], ...]
     is_anonymous: bool = False
     """Nothing is known of the receiver: its name is only the file's."""
+    is_named: bool = False
+    """The name is stated, not only the folder's or the file's."""
 
 
 def expanded(place: Place) -> Sequence[Place]:
@@ -78,83 +85,59 @@ def describe(place: Place, stations_file: Place | None) -> Description:
 def _read_stations(place: Place, folder: Place) -> Description:
     if not place.is_file():
         raise RecordingNotFound(f"{folder} holds no {STATIONS_FILE}")
-    source = place.open(MAX_STATIONS_BYTES)
-    try:
-        text = source.read_at(0, source.size_bytes)
-    finally:
-        source.close()
-    try:
-        document = json.loads(text.decode("utf-8"))
-        known = document.get("known_source")
-        start = document.get("session_start")
-        described = Description(
-            name=str(document.get("name") or folder.name),
-            started_at=_utc(datetime.fromisoformat(start)) if start else None,
-            center_frequency_hz=_positive(document, "center_frequency_hz"),
-            sample_rate_hz=_positive(document, "sample_rate_hz"),
-            known_source=None if known is None else _known_source(known),
-            receivers=tuple((_station(entry), folder.child(_file(entry, place))) for entry in document["receivers"]),
-        )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise MalformedRecording(f"{place}: {type(error).__name__}: {error}") from error
+    document = read_document(place, MAX_STATIONS_BYTES)
+    known = document.entry("known_source")
+    name = document.text("name", longest=MAX_STATIONS_BYTES)
+    described = Description(
+        name=name or folder.name,
+        started_at=document.time("session_start"),
+        center_frequency_hz=_frequency(document, "center_frequency_hz"),
+        sample_rate_hz=document.number("sample_rate_hz", 1.0, MAX_RATE_HZ),
+        known_source=None if known is None else _known_source(known),
+        receivers=tuple((_station(entry), folder.child(_file(entry))) for entry in document.entries("receivers")),
+        is_named=name is not None,
+    )
     names = [station.name for station, _ in described.receivers]
     if twice := [name for name in names if names.count(name) > 1]:
-        raise MalformedRecording(f"{place} names receiver {twice[0]!r} twice")
+        raise MalformedRecording(f"{place} names receiver {shown(twice[0])} twice")
     return described
 
 
-def _known_source(entry: Mapping[str, Any]) -> KnownSource:
-    frequency_hz = _positive(entry, "frequency_hz")
+def _known_source(entry: Entry) -> KnownSource:
+    entry.require("name", "latitude", "longitude")
+    latitude, longitude = _place(entry)
+    frequency_hz = _frequency(entry, "frequency_hz")
     return KnownSource(
-        name=_name(entry, "known source"),
-        latitude=float(entry["latitude"]),
-        longitude=float(entry["longitude"]),
+        name=entry.text("name") or "",
+        latitude=latitude or 0.0,
+        longitude=longitude or 0.0,
         frequency_hz=None if frequency_hz is None else round(frequency_hz),
-        power_dbm=_number(entry, "power_dbm"),
-        source_type=entry.get("source_type"),
+        power_dbm=entry.number("power_dbm", -MAX_POWER_DBM, MAX_POWER_DBM),
+        source_type=entry.text("source_type", longest=MAX_SOURCE_TYPE),
     )
 
 
-def _station(entry: Mapping[str, Any]) -> Station:
-    return Station(
-        _name(entry, "receiver"),
-        _number(entry, "latitude"),
-        _number(entry, "longitude"),
-        _number(entry, "altitude_asl"),
-    )
+def _station(entry: Entry) -> Station:
+    entry.require("name")
+    latitude, longitude = _place(entry)
+    if (latitude is None) != (longitude is None):
+        raise MalformedRecording(f"{entry.document}: {entry.path} has latitude or longitude alone: both, or neither")
+    altitude_m = entry.number("altitude_asl", -MAX_ALTITUDE_M, MAX_ALTITUDE_M)
+    return Station(entry.text("name") or "", latitude, longitude, altitude_m)
 
 
-def _file(entry: Mapping[str, Any], described_in: Place) -> str:
+def _place(entry: Entry) -> tuple[float | None, float | None]:
+    return entry.number("latitude", -90.0, 90.0), entry.number("longitude", -180.0, 180.0)
+
+
+def _frequency(entry: Entry, key: str) -> float | None:
+    return entry.number(key, 1.0, MAX_FREQUENCY_HZ)
+
+
+def _file(entry: Entry) -> str:
     """Name of a receiver's file; a description that came from elsewhere must not lead to other files of the machine."""
-    name = str(entry["file"])
+    entry.require("file")
+    name = entry.text("file", longest=MAX_PATH) or ""
     if PurePath(name).is_absolute() or ".." in PurePath(name).parts:
-        raise LocationRefused(f"{described_in} names {name!r}, which lies outside of its folder")
+        raise LocationRefused(f"{entry.document} names {shown(name)}, which lies outside of its folder")
     return name
-
-
-def _name(entry: Mapping[str, Any], whose: str) -> str:
-    name = str(entry["name"])
-    if not 1 <= len(name) <= MAX_NAME:
-        raise ValueError(f"the name of a {whose} has 1 to {MAX_NAME} characters, not {len(name)}")
-    return name
-
-
-def _number(entry: Mapping[str, Any], key: str) -> float | None:
-    value = entry.get(key)
-    if value is None:
-        return None
-    number = float(value)
-    if not math.isfinite(number):
-        raise ValueError(f"{key}={number} is not allowed: a finite number")
-    return number
-
-
-def _positive(entry: Mapping[str, Any], key: str) -> float | None:
-    number = _number(entry, key)
-    if number is not None and number <= 0:
-        raise ValueError(f"{key}={number} is not allowed: a number above 0")
-    return number
-
-
-def _utc(moment: datetime) -> datetime:
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

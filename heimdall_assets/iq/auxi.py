@@ -15,6 +15,9 @@ from datetime import UTC, datetime
 CENTER = re.compile(r'RadioCenterFreq="(\d{1,12})"')
 SECONDS = re.compile(r'UTCSeconds="(\d{1,11})"')
 STRUCT_BYTES = 36
+WRAP_HZ = 2.0**32
+ROUNDED_HZ = 1000.0
+"""Names may state whole kHz."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,14 @@ def parse(raw: bytes) -> Auxi:
         return Auxi()
     (center_hz,) = struct.unpack_from("<I", raw, 32)
     return Auxi(float(center_hz) or None, _system_time(raw))
+
+
+def unwrapped(stated_hz: float | None, elsewhere_hz: float | None) -> float | None:
+    """The centre frequency beyond 32 bits, where a name or a hint differs from the chunk by a multiple of 2^32 Hz."""
+    if stated_hz is None or elsewhere_hz is None:
+        return stated_hz
+    wraps_hz = max(0, round((elsewhere_hz - stated_hz) / WRAP_HZ)) * WRAP_HZ
+    return stated_hz + wraps_hz if abs(elsewhere_hz - stated_hz - wraps_hz) <= ROUNDED_HZ else stated_hz
 
 
 def _epoch(seconds: int) -> datetime | None:

@@ -9,7 +9,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from heimdall_assets.errors import EmptyRecording, UnknownFormat
-from heimdall_assets.iq import kiwi, npy, raw, sigmf, wav
+from heimdall_assets.iq import kiwi, names, npy, raw, sigmf, wav
 
 if TYPE_CHECKING:
     from heimdall_assets.iq.header import Format, Hints
@@ -18,18 +18,23 @@ if TYPE_CHECKING:
 FORMATS: tuple[Format, ...] = (npy.FORMAT, kiwi.FORMAT, wav.FORMAT, *sigmf.FORMATS, *raw.FORMATS)
 """In the order in which content is asked; the first that recognizes it reads it."""
 
+FORMAT_NAMES = tuple(
+    entry.name for entry in FORMATS if not any(other.name in entry.aliases for other in FORMATS if other is not entry)
+)
+"""What ``--format`` takes, and ``iq_data_format``: every format once."""
+
 HEAD_BYTES = 512
 
 
 def find_format(source: ByteSource, hints: Hints) -> Format:
-    """Which format a source has: by its content, else by the hint, else by its suffix.
+    """Which format a source has: by its content, else by the hint, its suffix, or the form of its name.
 
     Raises
     ------
     EmptyRecording
         There is no byte.
     UnknownFormat
-        None of them tells, or the hint or suffix names a format that the content is not of.
+        None of them tells, or the one that tells names a format that the content is not of.
     """
     if source.size_bytes == 0:
         raise EmptyRecording(f"{source.name} has no bytes")
@@ -40,13 +45,16 @@ def find_format(source: ByteSource, hints: Hints) -> Format:
     hint = hints.get("format")
     suffix = PurePath(source.name).suffix.lower()
     if hint:
-        word, said = hint.strip().lower(), f"the format is given as {hint!r}"
-        named = [entry for entry in FORMATS if word in (entry.name, *entry.aliases)]
+        given, said = hint.strip().lower(), f"the format is given as {hint!r}"
+        named = [entry for entry in FORMATS if given in (entry.name, *entry.aliases)]
     else:
         said = f"the name ends in {suffix!r}"
         named = [entry for entry in FORMATS if suffix in entry.suffixes]
+        word = names.parse(source.name).format
+        if not named and word is not None:
+            said, named = f"the name is one of {word} files", [entry for entry in FORMATS if entry.name == word]
     if not named:
-        known = ", ".join(entry.name for entry in FORMATS)
+        known = ", ".join(FORMAT_NAMES)
         raise UnknownFormat(f"{source.name} is of no known format: {said}, and its content does not tell ({known})")
     silent = [entry for entry in named if entry.recognizes is None]
     if not silent:

@@ -23,6 +23,7 @@ FRESH_SECONDS = 60
 NO_FIX = 254
 STEP_TOLERANCE = 0.05
 """Stamps are in step if their distance is that of their samples within 5 %; the nominal rate may be truncated."""
+MAX_DELAY_NS = 100e6
 WEEK = timedelta(weeks=1)
 WEEK_NS = 604_800 * 10**9
 GPS_EPOCH = datetime(1980, 1, 6, tzinfo=UTC)
@@ -32,23 +33,23 @@ LEAP_SECONDS = ((datetime(2017, 1, 1, tzinfo=UTC), 18), (datetime(2015, 7, 1, tz
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """What the stamps say: GPS time of week of the first sample in ns (negative: the week before), s a block."""
+    """What the stamps say: GPS time of week of the first sample in ns (negative: the week before), s per sample."""
 
     begin_ns: float
-    block_s: float
+    sample_s: float
 
 
-def fit_clock(numbers: NDArray[np.int64], stamps: NDArray[np.void], nominal_s: float, name: str) -> Clock | None:
-    """Time of the first sample and duration of a block, from the longest run of fresh stamps that are in step.
+def fit_clock(positions: NDArray[np.int64], stamps: NDArray[np.void], nominal_s: float, name: str) -> Clock | None:
+    """Time of the first sample and duration of a sample, from the longest run of fresh stamps that are in step.
 
     Parameters
     ----------
-    numbers : ndarray of int64, shape (n,)
-        Which blocks the stamps belong to, ascending.
+    positions : ndarray of int64, shape (n,)
+        Which samples the stamps date, strictly ascending.
     stamps : structured ndarray, shape (n,)
         ``age_s`` (seconds since the last fix; 254 and 255: none), ``second`` of the GPS week, ``nanosecond``.
     nominal_s : float
-        Duration of a block at the nominal sample rate, in s.
+        Duration of a sample at the nominal sample rate, in s.
     name : str
         The file's, for messages.
 
@@ -67,28 +68,40 @@ def fit_clock(numbers: NDArray[np.int64], stamps: NDArray[np.void], nominal_s: f
     usable = np.flatnonzero(fresh if fresh.sum() >= 2 else stamps["age_s"] < NO_FIX)
     if len(usable) < 2:
         return None
-    number = numbers[usable]
+    position = positions[usable]
     time_ns = stamps["second"][usable].astype(np.int64) * 10**9 + stamps["nanosecond"][usable]
     time_ns = time_ns + WEEK_NS * np.concatenate([[0], np.cumsum(np.diff(time_ns) < -WEEK_NS // 2)])
-    block_s = np.diff(time_ns) / np.diff(number) / 1e9
-    in_step = np.abs(block_s / nominal_s - 1) <= STEP_TOLERANCE
+    sample_s = np.diff(time_ns) / np.diff(position) / 1e9
+    in_step = np.abs(sample_s / nominal_s - 1) <= STEP_TOLERANCE
     if not in_step.any():
-        _refuse_other_rate(block_s, nominal_s, name)
+        _refuse_other_rate(sample_s, nominal_s, name)
         return None
     first, last = _longest_run(in_step)
-    x = (number[first : last + 2] - number[first]).astype(np.float64)
+    x = (position[first : last + 2] - position[first]).astype(np.float64)
     y = (time_ns[first : last + 2] - time_ns[first]) / 1e9
     slope = float(np.dot(x - x.mean(), y - y.mean()) / np.dot(x - x.mean(), x - x.mean()))
-    offset_s = float(y.mean() - slope * (x.mean() + number[first]))
-    return Clock(begin_ns=float(time_ns[first]) + offset_s * 1e9, block_s=slope)
+    offset_s = float(y.mean() - slope * (x.mean() + position[first]))
+    return Clock(begin_ns=float(time_ns[first]) + offset_s * 1e9, sample_s=slope)
 
 
-def _refuse_other_rate(block_s: NDArray[np.float64], nominal_s: float, name: str) -> None:
+def undelayed(clock: Clock, first_stamp: np.void) -> float:
+    """GPS time of week in ns of the first sample of a resampled file: that of its own stamp, if it is in step.
+
+    A resampler hands out its first sample with its first block, and all later ones after its delay, milliseconds: a
+    clock that is fitted to them begins too late.
+    """
+    stamped_ns = float(first_stamp["second"]) * 1e9 + float(first_stamp["nanosecond"])
+    is_in_step = abs(stamped_ns - clock.begin_ns) <= MAX_DELAY_NS
+    return stamped_ns if first_stamp["age_s"] <= FRESH_SECONDS and is_in_step else clock.begin_ns
+
+
+def _refuse_other_rate(sample_s: NDArray[np.float64], nominal_s: float, name: str) -> None:
     """A clock that runs steadily at another rate than ``fmt `` claims is a contradiction, not a missing fix."""
-    median = float(np.median(block_s))
-    if len(block_s) >= 8 and median > 0 and np.mean(np.abs(block_s / median - 1) <= STEP_TOLERANCE) > 0.5:
+    median = float(np.median(sample_s))
+    if len(sample_s) >= 8 and median > 0 and np.mean(np.abs(sample_s / median - 1) <= STEP_TOLERANCE) > 0.5:
         raise MalformedRecording(
-            f"{name} has blocks of {nominal_s:.6f} s by its fmt chunk, but of {median:.6f} s by its time stamps"
+            f"{name} has {1 / nominal_s:.6g} samples per second by its fmt chunk, "
+            f"but {1 / median:.6g} by its time stamps"
         )
 
 

@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 
 
 class Hints(TypedDict, total=False):
-    """What is known of a recording from elsewhere; content and header win over all of it.
+    """What is known of a recording from elsewhere: options of a command, or its measurement.
+
+    Sample rate and centre frequency are the header's, else the hint's, else those that the file's name states. The
+    start time is the header's, else the name's. The format comes from content, else from the hint, the suffix, or the
+    form of the name. What none of them says stays None, and a caller that assumes a value says so.
 
     Attributes
     ----------
@@ -51,9 +55,15 @@ class Header:
         ``read(start, count)`` returns exactly those samples as a new complex64 array, shape (count,); called only
         with ranges inside of [0, num_samples).
     sample_rate_hz, center_frequency_hz : float or None
-        None where the file does not say.
+        None where the header does not say; names are not looked at here.
     start_time : datetime or None
-        UTC time of the first sample.
+        UTC time of the first sample, likewise.
+    missing_samples : int
+        Samples that the header announces and the file does not hold: it was cut.
+    steady_samples : int or None
+        Samples before the receiver was tuned to another frequency; None where it never was.
+    remarks : tuple of str
+        What was passed over or assumed, a phrase each.
     others : tuple of ByteSource
         Further sources that were opened for reading; closed with the first, and part of its size and etag.
     """
@@ -64,6 +74,9 @@ class Header:
     sample_rate_hz: float | None = None
     center_frequency_hz: float | None = None
     start_time: datetime | None = None
+    missing_samples: int = 0
+    steady_samples: int | None = None
+    remarks: tuple[str, ...] = ()
     others: tuple[ByteSource, ...] = ()
 
 

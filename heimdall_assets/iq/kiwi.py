@@ -5,64 +5,22 @@ Layout, as ``kiwirecorder.py`` of github.com/jks-prv/kiwiclient writes it (``--k
 file. A ``kiwi`` chunk is ``<BBII``: seconds since the last GNSS fix (254 and 255: none), 0, GPS time of week in
 seconds, nanoseconds. It dates the first sample of the block that follows.
 
-All blocks have one size, so that sample k lies at a computed place: the header of a long file costs a bounded
-number of reads, and a read of samples only the blocks that hold them. Each block that is read is checked.
+A read of samples costs the blocks that hold them, and each block that is read is checked; ``blocks.py`` finds them.
+The size in the RIFF header is not looked at: kiwirecorder corrects it after each block, and not at all into a pipe.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from heimdall_assets.errors import EmptyRecording, MalformedRecording, TruncatedRecording
-from heimdall_assets.iq import gnss, names, riff
+from heimdall_assets.errors import EmptyRecording, MalformedRecording
+from heimdall_assets.iq import blocks, gnss, names, riff
 from heimdall_assets.iq.header import Format, Header
 from heimdall_assets.iq.samples import CS16
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from heimdall_assets.iq.header import Hints
     from heimdall_assets.iq.sources import ByteSource
-
-PLACEHOLDER = frozenset({92})
-"""RIFF size that kiwirecorder writes before the first block, and corrects after each."""
-MAX_BLOCK_BYTES = 65536
-HEAD = np.dtype([
-    ("kiwi", "S4"), ("kiwi_bytes", "<u4"),
-    ("age_s", "u1"), ("zero", "u1"), ("second", "<u4"), ("nanosecond", "<u4"),
-    ("data", "S4"), ("data_bytes", "<u4"),
-])  # fmt: skip
-"""A block before its samples: two chunk headers with the stamp between them."""
-HEAD_BYTES = HEAD.itemsize
-ALL_BLOCKS = 65536
-"""Up to so many blocks every stamp is read (47 minutes at 12 kHz) where that is cheap."""
-LEADING_BLOCKS = 64
-SPREAD_BLOCKS = 1024
-SPREAD_BLOCKS_REMOTE = 16
-"""Else those of the leading blocks, among which the stale ones are, and of some over the rest of the file."""
-
-
-@dataclass(frozen=True, slots=True)
-class Blocks:
-    """Where the blocks lie: the first one's offset, the bytes of samples in each, and their number."""
-
-    offset: int
-    data_bytes: int
-    count: int
-
-    @property
-    def stride(self) -> int:
-        """Bytes from one block to the next."""
-        return HEAD_BYTES + self.data_bytes
-
-    @property
-    def samples(self) -> int:
-        """Complex samples in a block."""
-        return self.data_bytes // CS16.sample_bytes
 
 
 def recognizes(source: ByteSource, head: bytes) -> bool:
@@ -74,7 +32,7 @@ def recognizes(source: ByteSource, head: bytes) -> bool:
     return head[12:16] == b"fmt " and head[after : after + 4] == b"kiwi" and source.size_bytes > after
 
 
-def read_header(source: ByteSource, hints: Hints) -> Header:
+def read_header(source: ByteSource, hints: Hints) -> Header:  # noqa: ARG001
     """Read the container's header and the blocks' stamps.
 
     The GPS week comes from the time stamp in the file's name, else from the time of the file's last change.
@@ -82,32 +40,41 @@ def read_header(source: ByteSource, hints: Hints) -> Header:
     Raises
     ------
     MalformedRecording
-        Lengths contradict each other, the file or the format.
-    TruncatedRecording
-        The last block is not complete, or the container announces more.
-    EmptyRecording
-        There is no block.
+        Lengths contradict each other or the format.
+    TruncatedRecording, EmptyRecording
+        There is no complete block.
     """
     wave, first = _container(source)
-    blocks = _blocks(source, first)
-    riff.check_size(source, PLACEHOLDER)
-    wanted = _blocks_to_date(blocks.count, source.cheap_seeks)
-    stamps = _stamps(source, blocks, wanted)
-    clock = gnss.fit_clock(wanted, stamps, blocks.samples / wave.sample_rate_hz, source.name)
-    named = names.start_time(source.name)
+    found = blocks.find_blocks(source, first)
+    clock = gnss.fit_clock(found.positions, found.stamps, 1 / wave.sample_rate_hz, source.name)
+    remarks = found.remarks
     if clock is None:
-        sample_rate_hz, start_time = float(wave.sample_rate_hz), named
+        sample_rate_hz, start_time = float(wave.sample_rate_hz), None
+        remarks += (f"the sample rate of {wave.sample_rate_hz} Hz is nominal: no two time stamps are fresh",)
     else:
-        sample_rate_hz = blocks.samples / clock.block_s
-        start_time = gnss.utc(clock.begin_ns, named or source.modified_at)
+        named = names.parse(source.name).start_time
+        begin_ns = clock.begin_ns if found.are_equal else gnss.undelayed(clock, found.stamps[0])
+        sample_rate_hz, start_time = 1 / clock.sample_s, gnss.utc(begin_ns, named or source.modified_at)
+        if named is None and start_time is not None:
+            remarks += ("the GPS week of the start time is assumed: it is that of the file's last change",)
+    missing_samples = _missing_samples(source)
+    if missing_samples:
+        remarks += (f"the file was cut: {missing_samples} samples that its header announces are missing",)
     return Header(
         format="kiwi",
-        num_samples=blocks.count * blocks.samples,
-        read=partial(_read, source, blocks),
+        num_samples=found.num_samples,
+        read=found.read,
         sample_rate_hz=sample_rate_hz,
-        center_frequency_hz=hints.get("center_frequency_hz") or names.frequency_hz(source.name),
         start_time=start_time,
+        missing_samples=missing_samples,
+        remarks=remarks,
     )
+
+
+def _missing_samples(source: ByteSource) -> int:
+    """Samples that the container announces beyond the end of the file; 0 where that is no size that can be."""
+    missing_bytes = riff.announced_beyond(source)
+    return 0 if source.has_grown() else missing_bytes // CS16.sample_bytes
 
 
 def _container(source: ByteSource) -> tuple[riff.WaveFormat, int]:
@@ -128,79 +95,6 @@ def _container(source: ByteSource) -> tuple[riff.WaveFormat, int]:
             "KiwiSDRs write 16-bit PCM with two"
         )
     return wave, chunk.offset - 8
-
-
-def _blocks(source: ByteSource, first: int) -> Blocks:
-    """Layout of the blocks from the first one's header and the size of the file."""
-    available = source.size_bytes - first
-    if available < HEAD_BYTES:
-        raise TruncatedRecording(f"{source.name} ends within the header of its first block")
-    data_bytes = int.from_bytes(source.read_at(first + HEAD_BYTES - 4, 4), "little")
-    if data_bytes == 0 or data_bytes % CS16.sample_bytes or data_bytes > MAX_BLOCK_BYTES:
-        raise MalformedRecording(f"{source.name} claims {data_bytes} bytes in its first block")
-    blocks = Blocks(first, data_bytes, available // (HEAD_BYTES + data_bytes))
-    _check(np.frombuffer(source.read_at(first, HEAD_BYTES), HEAD), blocks, [0], source.name)
-    rest = available % blocks.stride
-    if rest:
-        raise TruncatedRecording(f"{source.name} ends {blocks.stride - rest} bytes before the end of its last block")
-    return blocks
-
-
-def _blocks_to_date(count: int, cheap_seeks: bool) -> NDArray[np.int64]:
-    """Which blocks' stamps are looked at, ascending: all, or the leading ones and some over the rest."""
-    if cheap_seeks and count <= ALL_BLOCKS:
-        return np.arange(count)
-    spread = np.linspace(0, count - 1, SPREAD_BLOCKS if cheap_seeks else SPREAD_BLOCKS_REMOTE).astype(np.int64)
-    return np.unique(np.concatenate([np.arange(min(LEADING_BLOCKS, count)), spread]))
-
-
-def _stamps(source: ByteSource, blocks: Blocks, wanted: NDArray[np.int64]) -> NDArray[np.void]:
-    """Checked heads of the wanted blocks."""
-    if source.cheap_seeks:
-        raw = b"".join(source.read_at(blocks.offset + k * blocks.stride, HEAD_BYTES) for k in wanted.tolist())
-        heads = np.frombuffer(raw, HEAD)
-    else:
-        leading = int(np.count_nonzero(wanted < LEADING_BLOCKS))
-        together = _whole_blocks(source, blocks, 0, leading)["head"]
-        apart = [
-            np.frombuffer(source.read_at(blocks.offset + k * blocks.stride, HEAD_BYTES), HEAD)
-            for k in wanted[leading:].tolist()
-        ]
-        heads = np.concatenate([together, *apart])
-    _check(heads, blocks, wanted, source.name)
-    return heads
-
-
-def _check(heads: NDArray[np.void], blocks: Blocks, numbers: NDArray[np.int64] | list[int], name: str) -> None:
-    """Each head must be that of a block of the common size."""
-    good = (
-        (heads["kiwi"] == b"kiwi")
-        & (heads["kiwi_bytes"] == 10)
-        & (heads["data"] == b"data")
-        & (heads["data_bytes"] == blocks.data_bytes)
-    )
-    if not good.all():
-        number = int(numbers[int(np.argmin(good))])
-        raise MalformedRecording(
-            f"{name} has no kiwi and data chunk of {blocks.data_bytes} bytes at byte "
-            f"{blocks.offset + number * blocks.stride}, where block {number} should begin"
-        )
-
-
-def _whole_blocks(source: ByteSource, blocks: Blocks, first: int, count: int) -> NDArray[np.void]:
-    """Blocks [first, first + count), read in one piece."""
-    raw = source.read_at(blocks.offset + first * blocks.stride, count * blocks.stride)
-    return np.frombuffer(raw, np.dtype([("head", HEAD), ("iq", f"V{blocks.data_bytes}")]))
-
-
-def _read(source: ByteSource, blocks: Blocks, start: int, count: int) -> NDArray[np.complex64]:
-    """Samples [start, start + count), without the stamps between them."""
-    first, skipped = divmod(start, blocks.samples)
-    last = -(-(start + count) // blocks.samples)
-    whole = _whole_blocks(source, blocks, first, last - first)
-    _check(whole["head"], blocks, list(range(first, last)), source.name)
-    samples = CS16.decode(whole["iq"].tobytes())
-    return samples[skipped : skipped + count].copy()
 
 
 FORMAT = Format(

@@ -10,7 +10,7 @@ import json
 import math
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
 
@@ -21,6 +21,7 @@ from sigmf.schema import get_schema  # type: ignore[import-untyped]
 from sigmf.sigmffile import dtype_info  # type: ignore[import-untyped]
 
 from heimdall_assets.errors import MalformedRecording, UnknownFormat
+from heimdall_assets.iq.instants import utc_of
 from heimdall_assets.iq.samples import Encoding
 
 FACTS = {
@@ -43,18 +44,21 @@ class Metadata:
         None where the metadata does not say.
     start_time : datetime or None
         UTC of the first sample of the file.
+    steady_samples : int or None
+        Samples of the file before the first capture on another frequency; None where there is none.
     """
 
     encoding: Encoding
     sample_rate_hz: float | None
     center_frequency_hz: float | None
     start_time: datetime | None
+    steady_samples: int | None = None
 
 
 def parse(raw: bytes, name: str) -> Metadata:
     """Parse the content of a ``.sigmf-meta``.
 
-    Later captures may be tuned elsewhere; the first one's values are taken for the whole file.
+    Later captures may be tuned elsewhere: the first one's values hold up to there.
 
     Parameters
     ----------
@@ -73,7 +77,8 @@ def parse(raw: bytes, name: str) -> Metadata:
     try:
         document = json.loads(raw, parse_constant=_refuse_constant)
         facts = {key: value for key, value in document["global"].items() if key in FACTS}
-        first = (document.get("captures") or [{keys.SAMPLE_START_KEY: 0}])[0]
+        captures = document.get("captures") or [{keys.SAMPLE_START_KEY: 0}]
+        first = captures[0]
         capture = {key: value for key, value in first.items() if key in CAPTURE}
     except (ValueError, RecursionError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise MalformedRecording(f"{name} is no SigMF metadata: {type(error).__name__}: {error}") from error
@@ -83,14 +88,27 @@ def parse(raw: bytes, name: str) -> Metadata:
     if keys.DATASET_KEY in facts or facts.get(keys.TRAILING_BYTES_KEY) or capture.get(keys.HEADER_BYTES_KEY):
         raise UnknownFormat(f"{name} describes a non-conforming dataset, which is not read")
     rate = _finite(facts.get(keys.SAMPLE_RATE_KEY))
+    offset = facts.get(keys.OFFSET_KEY, 0)
     return Metadata(
         encoding=_encoding(facts[keys.DATATYPE_KEY], name),
         sample_rate_hz=rate,
         center_frequency_hz=_finite(capture.get(keys.FREQUENCY_KEY)),
-        start_time=_start_time(
-            capture.get(keys.DATETIME_KEY), capture[keys.SAMPLE_START_KEY] - facts.get(keys.OFFSET_KEY, 0), rate
-        ),
+        start_time=_start_time(capture.get(keys.DATETIME_KEY), capture[keys.SAMPLE_START_KEY] - offset, rate),
+        steady_samples=_steady_samples(captures[1:], capture.get(keys.FREQUENCY_KEY), offset),
     )
+
+
+def _steady_samples(later: list[Any], first_hz: float | None, offset: int) -> int | None:
+    """Where in the file the first capture on another frequency begins; captures that say nothing sensible are none."""
+    begins = [
+        capture[keys.SAMPLE_START_KEY] - offset
+        for capture in later
+        if isinstance(capture, dict)
+        and type(capture.get(keys.SAMPLE_START_KEY)) is int
+        and isinstance(capture.get(keys.FREQUENCY_KEY), (int, float))
+        and capture[keys.FREQUENCY_KEY] != first_hz
+    ]
+    return max(0, min(begins)) if begins and first_hz is not None else None
 
 
 def _refuse_constant(constant: str) -> float:
@@ -140,11 +158,10 @@ def _start_time(stated: str | None, samples_before: int, rate_hz: float | None) 
     """UTC of the file's first sample from that of the first capture; None where it cannot be told."""
     if stated is None:
         return None
+    time = utc_of(stated)
+    if time is None or samples_before == 0:
+        return time
     try:
-        time = datetime.fromisoformat(stated)
-        time = time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
-        if samples_before == 0:
-            return time
         return time - timedelta(seconds=samples_before / rate_hz) if rate_hz else None
-    except (ValueError, OverflowError):
+    except OverflowError:
         return None

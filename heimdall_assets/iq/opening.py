@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from heimdall_assets.errors import BadParameter, LocationRefused, RecordingError, StoreUnavailable
-from heimdall_assets.iq import urls
+from heimdall_assets.iq import names, urls
 from heimdall_assets.iq.formats import find_format
 from heimdall_assets.iq.header import Hints
 from heimdall_assets.iq.locations import locate, store_url
@@ -43,9 +43,13 @@ class IQFile:
     num_samples : int
         Complex samples in the whole file.
     sample_rate_hz, center_frequency_hz : float or None
-        From the header, else from the hints; None where neither says.
+        From the header, else from the hints, else from the file's name; None where none of them says.
     start_time : datetime or None
-        UTC time of the first sample.
+        UTC time of the first sample, from the header, else from the name.
+    modified_at : datetime or None
+        UTC of the file's last change, where its store knows it.
+    missing_samples, steady_samples, remarks
+        As of :class:`~heimdall_assets.iq.header.Header`; the remarks name what is unknown, too.
     size_bytes : int
         Size of the file, or of the files together.
     etag : str
@@ -62,9 +66,22 @@ class IQFile:
         self._read = header.read
         self.format = header.format
         self.num_samples = header.num_samples
-        self.sample_rate_hz: float | None = header.sample_rate_hz or hints.get("sample_rate_hz")
-        self.center_frequency_hz: float | None = header.center_frequency_hz or hints.get("center_frequency_hz")
-        self.start_time: datetime | None = header.start_time
+        named = names.parse(source.name)
+        self.sample_rate_hz: float | None = header.sample_rate_hz or hints.get("sample_rate_hz") or named.sample_rate_hz
+        # "48kHz" in the name of a recording at 48 kHz is that rate.
+        named_hz = named.center_frequency_hz if named.center_frequency_hz != header.sample_rate_hz else None
+        self.center_frequency_hz: float | None = (
+            header.center_frequency_hz or hints.get("center_frequency_hz") or named_hz
+        )
+        self.start_time: datetime | None = header.start_time or named.start_time
+        self.modified_at = source.modified_at
+        self.missing_samples = header.missing_samples
+        self.steady_samples = header.steady_samples
+        self.remarks = header.remarks
+        if self.center_frequency_hz is None:
+            self.remarks += ("the centre frequency is unknown: neither header nor name states it",)
+        if self.start_time is None and named.zoneless_time is not None:
+            self.remarks += (f"the name states {named.zoneless_time} without a zone: no start time is taken from it",)
         self.size_bytes = sum(each.size_bytes for each in self._sources)
         self.etag = "+".join(sorted(each.etag for each in self._sources))
 

@@ -14,10 +14,10 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from heimdall_assets.errors import EmptyRecording, MalformedRecording, TruncatedRecording, UnknownFormat
+from heimdall_assets.errors import MalformedRecording, UnknownFormat
 from heimdall_assets.iq import archive, unpacking, zipped
 from heimdall_assets.iq.header import Format, Header
-from heimdall_assets.iq.raw import read_interleaved
+from heimdall_assets.iq.raw import read_interleaved, whole_samples
 
 if TYPE_CHECKING:
     from heimdall_assets.iq.header import Hints
@@ -47,8 +47,8 @@ def read_header(source: ByteSource, hints: Hints) -> Header:
         The metadata or the archive is damaged, or describes what is not read.
     RecordingNotFound
         The other file of the pair is missing.
-    TruncatedRecording, EmptyRecording
-        The data ends within a sample, or has none.
+    EmptyRecording
+        The data has no whole sample.
     """
     head = source.read_at(0, min(TAR_HEAD_BYTES, source.size_bytes))
     if archive.is_tar(head):
@@ -125,14 +125,7 @@ def _header(
     from heimdall_assets.iq import metadata  # noqa: PLC0415
 
     facts = metadata.parse(meta.read_at(meta_place.offset, meta_place.size), meta_place.name)
-    num_samples, rest = divmod(data_place.size, facts.encoding.sample_bytes)
-    if rest:
-        raise TruncatedRecording(
-            f"{data_place.name} has {data_place.size} bytes, not a multiple of the {facts.encoding.sample_bytes} "
-            "of a sample"
-        )
-    if num_samples == 0:
-        raise EmptyRecording(f"{data_place.name} has no samples")
+    num_samples, remarks = whole_samples(data_place.size, facts.encoding, data_place.name)
     return Header(
         format="sigmf",
         num_samples=num_samples,
@@ -140,6 +133,8 @@ def _header(
         sample_rate_hz=facts.sample_rate_hz,
         center_frequency_hz=facts.center_frequency_hz,
         start_time=facts.start_time,
+        steady_samples=facts.steady_samples,
+        remarks=remarks,
         others=others,
     )
 

@@ -71,6 +71,10 @@ class ByteSource(Protocol):
         """The same for whoever only looks at them: a source that holds them in memory of its own copies nothing."""
         return self.read_at(offset, count)
 
+    def has_grown(self) -> bool:
+        """Whether the object is larger by now than when it was opened: a recorder is writing it."""
+        return False
+
     def sibling(self, name: str) -> ByteSource:
         """Another object of the same folder, opened under the same restrictions."""
         ...
@@ -185,6 +189,10 @@ class LocalFile(ByteSource):
             offset += len(part)
             count -= len(part)
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def has_grown(self) -> bool:
+        """Whether the file is larger by now."""
+        return self._descriptor is not None and os.fstat(self._descriptor).st_size > self.size_bytes
 
     def sibling(self, name: str) -> LocalFile:
         """Another file of the same folder, under the same restrictions."""

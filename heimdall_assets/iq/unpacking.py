@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 PIECE_BYTES = 1 << 18
 """Bytes that are read, and at most made, at once."""
 MAX_UNPACKED_BYTES = 4 * 1024**3
-"""Where no other limit is given."""
+"""Unpacking takes seconds per GiB, so that the limit of what is read in ranges would be too large."""
 FREE_BYTES = 64 * 1024**2
 MAX_RATIO = 200
 """More than FREE_BYTES that were packed more than this tightly are a bomb: noise, which every recording holds, does
@@ -158,7 +158,7 @@ class Unpacked(ByteSource):
         self._is_whole = span is None
         self._begin, self._packed_bytes = span or (0, packed.size_bytes)
         self._crc = crc
-        self._max_bytes = MAX_UNPACKED_BYTES if max_bytes is None else max_bytes
+        self._max_bytes = min(MAX_UNPACKED_BYTES, max_bytes or MAX_UNPACKED_BYTES)
         self._lock = threading.Lock()
         self._rewind()
         if size_bytes is None:

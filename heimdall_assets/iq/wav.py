@@ -1,7 +1,7 @@
 """WAV files of SDR recorders: two channels, I on the left and Q on the right.
 
 Read are PCM of 8, 16, 24 and 32 bits and floats of 32 and 64, plain or WAVE_FORMAT_EXTENSIBLE, in RIFF or RF64.
-Centre frequency and start time come from an ``auxi`` chunk, else from the file's name.
+Centre frequency and start time come from an ``auxi`` chunk. Where its 32 bits are too few, the name tells the rest.
 
 No library serves here: the standard library's ``wave`` knows no floats, ``scipy.io.wavfile`` maps real files only
 and no 24-bit ones, libsndfile hides the ``auxi`` chunk; and all of them take lengths that the file contradicts for
@@ -13,10 +13,10 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from heimdall_assets.errors import EmptyRecording, MalformedRecording, TruncatedRecording, UnknownFormat
+from heimdall_assets.errors import MalformedRecording, TruncatedRecording, UnknownFormat
 from heimdall_assets.iq import auxi, names, riff
 from heimdall_assets.iq.header import Format, Header
-from heimdall_assets.iq.raw import read_interleaved
+from heimdall_assets.iq.raw import read_interleaved, whole_samples
 from heimdall_assets.iq.samples import CF32, CF64, CS16, CS24, CS32, CU8
 
 if TYPE_CHECKING:
@@ -39,41 +39,52 @@ def read_header(source: ByteSource, hints: Hints) -> Header:
     Raises
     ------
     MalformedRecording
-        It is not stereo, or lengths contradict each other, the file or the format.
+        It is not stereo, or a chunk contradicts the format.
     TruncatedRecording
-        The file ends before the samples do.
+        The file ends before its samples begin.
     EmptyRecording
-        There are no samples.
+        There is no whole frame.
     UnknownFormat
         The samples are compressed.
     """
-    finished = riff.check_size(source)
-    wave, data, facts = None, None, auxi.Auxi()
+    wave, data, facts = None, None, None
     for chunk in riff.chunks(source):
-        if data is not None and not finished and data.size in riff.UNFINISHED:
-            break
         if chunk.name == b"fmt " and wave is None:
             wave = riff.wave_format(source, chunk)
         elif chunk.name == b"auxi":
             facts = auxi.parse(riff.body(source, chunk))
         elif chunk.name == b"data":
-            if data is not None:
-                raise MalformedRecording(f"{source.name} has more than one data chunk")
             data = chunk
-    if wave is None or data is None:
-        missing = "fmt" if wave is None else "data"
-        raise TruncatedRecording(f"{source.name} ends without a {missing} chunk")
+            break
+    if data is None:
+        raise TruncatedRecording(f"{source.name} ends without a data chunk")
+    extent = riff.extent(source, data)
+    facts = facts or _facts_behind(source, extent.trailing)
+    if wave is None:
+        raise TruncatedRecording(f"{source.name} ends without a fmt chunk")
     encoding = _encoding(wave, source.name)
+    num_samples, remarks = whole_samples(extent.num_bytes, encoding, source.name)
     return Header(
         format="wav",
-        num_samples=_num_samples(source, data, encoding, finished),
+        num_samples=num_samples,
         read=partial(read_interleaved, source, encoding, data.offset),
         sample_rate_hz=float(wave.sample_rate_hz),
-        center_frequency_hz=facts.center_frequency_hz
-        or hints.get("center_frequency_hz")
-        or names.frequency_hz(source.name),
-        start_time=facts.start_time or names.start_time(source.name),
+        center_frequency_hz=auxi.unwrapped(
+            facts.center_frequency_hz,
+            names.parse(source.name).center_frequency_hz or hints.get("center_frequency_hz"),
+        ),
+        start_time=facts.start_time,
+        missing_samples=extent.missing_bytes // encoding.sample_bytes,
+        remarks=(*extent.remarks, *remarks),
     )
+
+
+def _facts_behind(source: ByteSource, trailing: tuple[riff.Chunk, ...]) -> auxi.Auxi:
+    """What an ``auxi`` chunk behind the samples states; a second data chunk there is refused."""
+    if any(chunk.name == b"data" for chunk in trailing):
+        raise MalformedRecording(f"{source.name} has more than one data chunk")
+    found = next((c for c in trailing if c.name == b"auxi" and c.size <= riff.MAX_METADATA_BYTES), None)
+    return auxi.Auxi() if found is None else auxi.parse(riff.body(source, found))
 
 
 def _encoding(wave: riff.WaveFormat, name: str) -> Encoding:
@@ -84,21 +95,6 @@ def _encoding(wave: riff.WaveFormat, name: str) -> Encoding:
     if encoding is None:
         raise UnknownFormat(f"{name} is WAV of format {wave.tag} with {wave.bits} bits, which is not read")
     return encoding
-
-
-def _num_samples(source: ByteSource, data: riff.Chunk, encoding: Encoding, finished: bool) -> int:
-    """Frames in the data chunk, to the end of the file where the recorder never wrote a length."""
-    available = source.size_bytes - data.offset
-    size = data.size if finished or data.size not in riff.UNFINISHED else available
-    if size > available:
-        raise TruncatedRecording(f"{source.name} holds {available} bytes of samples; its data chunk claims {size}")
-    num_samples, rest = divmod(size, encoding.sample_bytes)
-    if rest:
-        kind = MalformedRecording if finished else TruncatedRecording
-        raise kind(f"{source.name} holds {size} bytes of samples, not a multiple of {encoding.sample_bytes}")
-    if num_samples == 0:
-        raise EmptyRecording(f"{source.name} has no samples")
-    return num_samples
 
 
 FORMAT = Format(

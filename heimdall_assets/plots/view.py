@@ -12,6 +12,8 @@ from heimdall_assets.plots.overview import Overview, overview_of
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from numpy.typing import ArrayLike
+
     from heimdall_assets.iq import IQFile
 
 MAX_ANALYSED_SAMPLES = 1 << 23
@@ -69,6 +71,7 @@ def view_of(
     calibration_db: float = 30.0,
     passband_hz: tuple[float, float] | None = None,
     remove_dc: bool = False,
+    response: ArrayLike | None = None,
 ) -> RecordingView:
     """Read what the pictures need: the chunks, and a bounded share of the whole recording.
 
@@ -80,7 +83,7 @@ def view_of(
         For the title.
     sample_rate_hz : float
         The recording's, or what is assumed where it does not say.
-    chunk_duration_ms, num_chunks, false_alarm_probability, calibration_db, passband_hz, remove_dc
+    chunk_duration_ms, num_chunks, false_alarm_probability, calibration_db, passband_hz, remove_dc, response
         As of :func:`~heimdall_assets.dsp.analyze`. At most 8 million samples are analysed: fewer chunks then.
     start_chunk : int
         First chunk that is analysed, counted from 0.
@@ -112,6 +115,7 @@ def view_of(
         calibration_db=calibration_db,
         passband_hz=passband_hz,
         remove_dc=remove_dc,
+        response=response,
     )
     del samples
     return RecordingView(

@@ -108,6 +108,7 @@ class Gallery:
                     calibration_db=measurement.settings.calibration_db,
                     passband_hz=measurement.settings.passband_hz,
                     remove_dc=measurement.settings.remove_dc,
+                    response=measurement.settings.response,
                 ),
             )
             painters = {

@@ -20,7 +20,14 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.usefixtures("environment")
 
-DEFAULTS = {"is_registered": True, "valid_from": None, "calibration_db": 30.0, "passband_hz": None, "remove_dc": False}
+DEFAULTS = {
+    "is_registered": True,
+    "valid_from": None,
+    "calibration_db": 30.0,
+    "passband_hz": None,
+    "remove_dc": False,
+    "response": None,
+}
 
 
 def heimdall(*arguments: object) -> Result:
@@ -67,7 +74,7 @@ def test_every_receiver_is_listed_with_what_holds_now_and_with_what_was_set_if_a
         ("RX3", True),
     ]
     lines = heimdall("receivers", "list").stdout.splitlines()
-    assert lines[1].split() == ["RX1", "never", "set", "30", "-", "no"]
+    assert lines[1].split() == ["RX1", "never", "set", "30", "-", "no", "-"]
     assert lines[2].split() == [
         "RX2",
         "(no",
@@ -80,6 +87,7 @@ def test_every_receiver_is_listed_with_what_holds_now_and_with_what_was_set_if_a
         "to",
         "3000",
         "yes",
+        "-",
     ]
 
 
@@ -91,7 +99,7 @@ def test_a_change_says_what_became_stale_how_to_compute_it_and_the_session_why(
     result = heimdall("receivers", "set", "RX1", "--from", "beginning", "--calibration-db", "12.5")
     assert result.exit_code == 0
     assert result.stdout.splitlines() == [
-        "RX1 since beginning: calibration_db 12.5, passband_hz -, remove_dc no",
+        "RX1 since beginning: calibration_db 12.5, passband_hz -, remove_dc no, response -",
         "1 sessions became stale: `heimdall backfill --stale` computes them again",
     ]
     assert document("backfill", "--stale", "--dry-run") == {"planned": 1}

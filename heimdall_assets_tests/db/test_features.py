@@ -168,6 +168,7 @@ def test_a_result_is_stored_with_the_keys_that_readers_know(engine: Engine) -> N
                     "calibration_db": 30.0,
                     "passband_hz": None,
                     "remove_dc": False,
+                    "response": None,
                 },
                 "RX2": {
                     "measurement_id": str(uuid.UUID(int=6)),
@@ -190,6 +191,7 @@ def test_a_result_is_stored_with_the_keys_that_readers_know(engine: Engine) -> N
                     ),
                     "calibration_db": 30.0,
                     "remove_dc": False,
+                    "response": None,
                 },
             },
         },

@@ -21,6 +21,7 @@ from heimdall_assets.defs.planner import Plan, plan_tick
 from heimdall_assets.defs.resources import Heimdall
 from heimdall_assets.errors import WrongDatabase
 from heimdall_assets.extraction import extract_session
+from heimdall_assets.ingest import ingest
 from heimdall_assets.records import FEATURE_VERSION
 from heimdall_assets.settings import Settings, current_settings, load_settings
 from heimdall_assets_tests.conftest import drop_database, environment_of, make_database, settings_for
@@ -28,6 +29,7 @@ from heimdall_assets_tests.db.psql import run_script
 from heimdall_assets_tests.db.test_registration import new_session, register
 from heimdall_assets_tests.factory import SessionFactory
 from heimdall_assets_tests.test_adoption import OLD_TABLES, UPSERT, fill, foreign_row
+from heimdall_assets_tests.test_ingest import STATIONS, write_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -194,7 +196,7 @@ def test_the_role_may_do_nothing_else(runtime: Engine, statement: str) -> None:
 
 @pytest.mark.usefixtures("granted")
 def test_registering_recordings_is_a_grant_of_its_own(
-    roles: Roles, runtime: Engine, capsys: pytest.CaptureFixture[str]
+    roles: Roles, runtime: Engine, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     with pytest.raises(WrongDatabase, match="lacks a privilege"):
         register(runtime, new_session())
@@ -202,3 +204,8 @@ def test_registering_recordings_is_a_grant_of_its_own(
     # the old tables ask for a URL of every station, which no recording says
     roles.psql("ALTER TABLE heimdall.websdr_stations ALTER url DROP NOT NULL;")
     assert register(runtime, new_session())
+    folder = write_folder(tmp_path / "in")
+    for changes in ({}, {"session_start": "2025-01-01T00:00:00Z", "sample_rate_hz": 9000}):
+        (folder / "stations.json").write_text(json.dumps({**STATIONS, **changes}))
+        (result,) = ingest([folder], runtime, settings_for(roles.url, tmp_path))
+    assert {each.field for each in result.corrections} == {"session_start", "sample_rate_hz"}

@@ -42,7 +42,7 @@ def test_the_settings_that_became_valid_last_hold_from_their_moment_on(engine: E
         add_station(connection, "RX1")
         receivers.set_settings(connection, "RX1", T + HOUR, calibration_db=2.0, passband_hz=(-3e3, 3e3))
         receivers.set_settings(connection, "RX1", T, calibration_db=1.0)
-        receivers.set_settings(connection, "RX1", T + 2 * HOUR, passband_hz=None)
+        receivers.set_settings(connection, "RX1", T + 2 * HOUR, passband_hz=None, response=((-1e3, -2.5), (1e3, 0.1)))
 
         def held(moment: datetime) -> ReceiverSettings:
             return settings_at(connection, ["RX1"], moment)["RX1"]
@@ -52,7 +52,7 @@ def test_the_settings_that_became_valid_last_hold_from_their_moment_on(engine: E
         assert held(T) == ReceiverSettings(1.0)
         assert held(T + HOUR - second) == ReceiverSettings(1.0)
         assert held(T + HOUR) == ReceiverSettings(2.0, (-3e3, 3e3))
-        assert held(T + 9 * HOUR) == ReceiverSettings(2.0)
+        assert held(T + 9 * HOUR) == ReceiverSettings(2.0, response=((-1e3, -2.5), (1e3, 0.1)))
         history = receivers.settings_history(connection)
         assert [(item.station, item.valid_from) for item in history] == [
             ("RX1", T),
@@ -102,6 +102,17 @@ def test_an_unknown_station_gets_no_settings(engine: Engine) -> None:
         {"passband_low_hz": "-Infinity", "passband_high_hz": 3e3},
         {"passband_low_hz": -3e3, "passband_high_hz": "NaN"},
         {"valid_from": "-infinity"},
+        {"response": "5"},
+        {"response": "null"},
+        {"response": "{}"},
+        {"response": "[]"},
+        {"response": "[[0, 1]]"},
+        {"response": "[[0, 1], 2]"},
+        {"response": "[[0, 1], [2]]"},
+        {"response": "[[0, 1], [2, 3, 4]]"},
+        {"response": '[[0, 1], [2, "3"]]'},
+        {"response": "[[0, 1], [null, 3]]"},
+        {"response": "[[0, 1], [[2], 3]]"},
     ],
     ids=str,
 )

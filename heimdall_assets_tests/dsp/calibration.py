@@ -19,6 +19,7 @@ import numpy as np
 from scipy.optimize import minimize
 
 from heimdall_assets.dsp.confidence import FITTED, Coefficients, probability_right
+from heimdall_assets.dsp.front_end import FrontEnd
 from heimdall_assets.dsp.grid import grid_for
 from heimdall_assets.dsp.kernel import measure
 from heimdall_assets.dsp.noise import Floor
@@ -67,7 +68,7 @@ def outcomes(classes: Sequence[str], count: int, seed: int) -> Outcomes:
         is_noise = kind == NOISE
         samples = noise(rng, length) if is_noise else with_snr(WAVEFORMS[kind](rng, length, RATE_HZ), snr_db, rng)
         chunk = samples.astype(np.complex64)[np.newaxis]
-        rows, _ = measure(chunk, grid_for(length, RATE_HZ), 1e-3, None, may_estimate=True)
+        rows, _ = measure(chunk, grid_for(length, RATE_HZ), 1e-3, FrontEnd(), may_estimate=True)
         snr = rows.signal_power[0] / rows.noise_power[0]
         found = bool(rows.is_present[0])
         error_db = abs(10 * np.log10(max(snr, 1e-9)) - snr_db)

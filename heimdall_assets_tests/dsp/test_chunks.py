@@ -71,7 +71,7 @@ def test_gaps_of_zeros_are_noted() -> None:
     samples[: LENGTH // 2] = 0
     figures = analyze(samples, RATE_HZ)
     assert figures.notes["gap_share"] == pytest.approx(0.1)
-    assert "10.0% of the time is gaps of zeros." in figures.notes["remarks"]
+    assert "10.0% of the time is gaps of zeros; what lies between them was measured." in figures.notes["remarks"]
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ def decide(
 ) -> Detection:
     rows = len(bands)
     peaks, places = np.full(rows, peak_power), np.full(rows, peak_band, np.intp)
-    return passes.detect(bands, peaks, places, np.ones(rows), GRID, probability)
+    return passes.detect(bands, peaks, places, np.ones(rows), GRID, probability, 0.0)
 
 
 def test_noise_holds_no_signal_and_no_support(passes: Passes) -> None:

@@ -60,6 +60,7 @@ def request(rate_hz: float, duration_ms: float) -> Request:
         calibration_db=30.0,
         passband_hz=None,
         remove_dc=False,
+        response=None,
     )
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from heimdall_assets.dsp.front_end import FrontEnd
 from heimdall_assets.dsp.grid import grid_for
 from heimdall_assets.dsp.kernel import measure
 from heimdall_assets.dsp.rows import Rows
@@ -72,7 +73,7 @@ def measured(
     grid = grid_for(chunks.shape[1], rate_hz)
     single = np.ascontiguousarray(chunks, np.complex64)
     parts = [
-        measure(single[row : row + 1], grid, false_alarm_probability, passband, may_estimate=True)[0]
+        measure(single[row : row + 1], grid, false_alarm_probability, FrontEnd(passband), may_estimate=True)[0]
         for row in range(len(single))
     ]
     return Rows.concatenate(parts)
@@ -115,5 +116,5 @@ def noise_chunks(count: int, length: int, seed: int, *, rate_hz: float = RATE_HZ
     parts = []
     for start in range(0, count, batch):
         pairs = rng.standard_normal((min(batch, count - start), 2 * length), np.float32) * np.float32(np.sqrt(0.5))
-        parts.append(measure(pairs.view(np.complex64), grid, probability, None, may_estimate=True)[0])
+        parts.append(measure(pairs.view(np.complex64), grid, probability, FrontEnd(), may_estimate=True)[0])
     return Rows.concatenate(parts)

@@ -139,6 +139,23 @@ def test_a_passband_and_an_offset_reach_the_estimators(
     assert (metadata["RX2"]["passband_hz"], metadata["RX2"]["remove_dc"]) == (None, True)
 
 
+def test_a_response_reaches_the_estimators_and_the_notes(
+    engine: Engine, factory: SessionFactory, settings: Settings
+) -> None:
+    key = factory.add((GOOD, GOOD))
+    droop = ((-5e3, -6.0), (0.0, 0.0), (5e3, -6.0))
+    set_settings(engine, "RX1", response=droop)
+    extract_session(engine, key, settings)
+    objects, metadata = row_of(factory, key)
+    corrected, plain = objects["RX1"], objects["RX2"]
+    assert (corrected["notes"]["response_origin"], plain["notes"]["response_origin"] == "given") == ("given", False)
+    figures = analyze(np.load(factory.root / GOOD), SAMPLE_RATE_HZ, response=droop)
+    assert {name: corrected[name] for name in figures.features} == figures.features
+    assert corrected["noise_floor_dbm"] != plain["noise_floor_dbm"]
+    assert metadata["RX1"]["response"] == [list(pair) for pair in droop]
+    assert metadata["RX2"]["response"] is None
+
+
 def test_a_session_has_the_settings_that_held_when_it_started(
     engine: Engine, factory: SessionFactory, settings: Settings
 ) -> None:

@@ -57,6 +57,7 @@ RECEIVER_METADATA = {
     "passband_hz",
     "remove_dc",
     "station_id",
+    "response",
 }
 
 
@@ -226,6 +227,7 @@ def test_a_good_session_is_stored_column_by_column_as_documented(
             "passband_hz": None,
             "remove_dc": False,
             "station_id": str(factory.scalar("SELECT id FROM heimdall.websdr_stations WHERE name = :n", n=name)),
+            "response": None,
         }
         assert set(metadata["receivers"][name]) == RECEIVER_METADATA
 

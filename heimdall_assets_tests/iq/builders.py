@@ -125,6 +125,21 @@ def kiwi(
     return riff(*chunks, size=size), values
 
 
+def kiwi_unequal(
+    sizes: list[int], rate_hz: float = 12000.0, begin_s: int = 124_934
+) -> tuple[bytes, NDArray[np.generic]]:
+    """A KiwiSDR WAV file with blocks of these sizes, as ``--resample`` writes them, and the I and Q in it."""
+    values = components(sum(sizes), "<i2")
+    chunks: list[tuple[bytes, bytes]] = [(b"fmt ", fmt(12000))]
+    begin = 0
+    for size in sizes:
+        time_ns = begin_s * 10**9 + round(begin / rate_hz * 1e9)
+        chunks.append((b"kiwi", struct.pack("<BBII", 1, 0, time_ns // 10**9, time_ns % 10**9)))
+        chunks.append((b"data", values[2 * begin : 2 * (begin + size)].tobytes()))
+        begin += size
+    return riff(*chunks), values
+
+
 def auxi(center_hz: int = 145_500_000, start: tuple[int, ...] = (2024, 3, 2, 5, 12, 34, 56, 789)) -> bytes:
     """Body of an auxi chunk as SpectraVue and its successors write it."""
     return struct.pack("<8H8H", *start, *start) + struct.pack("<9I", center_hz, 2_400_000, *[0] * 7) + bytes(96)

@@ -68,6 +68,14 @@ def _length(rng: random.Random, content: bytearray) -> None:
     content[at : at + width] = value.to_bytes(width, rng.choice(("little", "little", "big")))
 
 
+def _unwritten(rng: random.Random, content: bytearray) -> None:
+    """A size that a recorder guessed, knew at its last flush, or that wrapped."""
+    at = content.find(rng.choice((b"RIFF", b"data", b"data", b"LIST", b"kiwi", b"ds64")))
+    if at >= 0 and at + 8 <= len(content):
+        guesses = (0, 8, 2**32 - 8, 0x7FFFFFE8, 0x7FFFF024, 0x80000024, 2**32 - 1, rng.randint(0, len(content)))
+        content[at + 4 : at + 8] = rng.choice(guesses).to_bytes(4, "little")
+
+
 def _duplicate(rng: random.Random, content: bytearray) -> None:
     at = _at(rng, content)
     chunk = content[at : at + rng.choice((8, 16, 24, 64, 512, 1024))]
@@ -92,7 +100,7 @@ def _digits(rng: random.Random, content: bytearray) -> None:
 
 
 CHANGES: tuple[Callable[[random.Random, bytearray], None], ...] = (
-    _flip, _flip, _truncate, _splice, _length, _length, _duplicate, _delete, _extend, _digits,
+    _flip, _flip, _truncate, _splice, _length, _length, _unwritten, _duplicate, _delete, _extend, _digits,
 )  # fmt: skip
 
 

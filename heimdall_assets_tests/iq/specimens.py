@@ -106,6 +106,8 @@ def _kiwi() -> Iterator[Specimen]:
     whole, values = builders.kiwi(12, rate_hz=375, block=16, stamps=[builders.stamp(k, 12000.0) for k in range(12)])
     name = "20171127T104156Z_77500_X_iq.wav"
     yield Specimen("kiwi", "kiwi", name, {name: whole}, builders.expected(values, 32768.0))
+    unequal, values = builders.kiwi_unequal([11, 16, 0, 15, 16, 15, 16])
+    yield Specimen("kiwi-unequal", "kiwi", name, {name: unequal}, builders.expected(values, 32768.0))
 
 
 def _sigmf() -> Iterator[Specimen]:

@@ -57,7 +57,12 @@ def test_every_complex_datatype_has_its_encoding(datatype: str, encoding: Encodi
         ("2024-03-05T12:34:56.123456789Z", 0, datetime(2024, 3, 5, 12, 34, 56, 123_456, UTC)),
         ("2024-03-05T12:34:56Z", 2000, datetime(2024, 3, 5, 12, 34, 54, tzinfo=UTC)),
         ("2024-03-05T14:34:56+02:00", 0, datetime(2024, 3, 5, 14, 34, 56, tzinfo=timezone(timedelta(hours=2)))),
-        ("2024-12-31T23:59:60Z", 0, None),
+        ("2016-12-31T23:59:60.5Z", 0, datetime(2017, 1, 1, 0, 0, 0, 500_000, UTC)),
+        ("2016-12-31T23:59:60Z", 2000, datetime(2016, 12, 31, 23, 59, 58, tzinfo=UTC)),
+        ("2017-01-01T01:59:60+02:00", 0, datetime(2017, 1, 1, tzinfo=UTC)),
+        ("2019-03-31T24:00:00Z", 0, datetime(2019, 4, 1, tzinfo=UTC)),
+        ("2019-12-31T24:00:00.000Z", 0, datetime(2020, 1, 1, tzinfo=UTC)),
+        ("9999-12-31T24:00:00Z", 0, None),
         ("0001-01-01T00:00:00Z", 10**15, None),
     ],
 )
@@ -134,3 +139,28 @@ def test_an_endless_time_is_refused() -> None:
 def test_what_sigmf_allows_but_is_not_read_is_said(facts: dict[str, Any], capture: dict[str, Any], why: str) -> None:
     with pytest.raises(UnknownFormat, match=why):
         parsed(facts, **capture)
+
+
+def captured(*captures: dict[str, Any], offset: int = 0) -> int | None:
+    document = {
+        "global": {"core:datatype": "cf32_le", "core:version": "1.2.0", "core:offset": offset},
+        "captures": [{f"core:{key}": value for key, value in capture.items()} for capture in captures],
+        "annotations": [],
+    }
+    return parse(json.dumps(document).encode(), "rx.sigmf-meta").steady_samples
+
+
+def test_the_first_capture_on_another_frequency_ends_what_is_steady() -> None:
+    first: dict[str, Any] = {"sample_start": 0, "frequency": 1e8}
+    assert captured(first) is None
+    assert captured(first, {"sample_start": 500, "frequency": 1e8}) is None
+    assert captured(first, {"sample_start": 500}) is None
+    assert captured(first, {"sample_start": 500, "frequency": 1e8}, {"sample_start": 900, "frequency": 2e8}) == 900
+    assert captured({**first, "sample_start": 100}, {"sample_start": 900, "frequency": 2e8}, offset=100) == 800
+    assert captured(first, {"sample_start": "x", "frequency": 2e8}, {"sample_start": 7, "frequency": None}) is None
+    assert captured({"sample_start": 0}, {"sample_start": 7, "frequency": 1e8}) is None
+
+
+def test_a_byte_order_mark_before_the_metadata_is_passed_over() -> None:
+    raw = b"\xef\xbb\xbf" + json.dumps({"global": {"core:datatype": "cf32_le", "core:version": "1.2.0"}}).encode()
+    assert parse(raw, "rx.sigmf-meta").encoding.sample_bytes == 8

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from heimdall_assets.errors import TruncatedRecording
+from heimdall_assets.errors import EmptyRecording
 from heimdall_assets.iq import FORMATS, IQFile
 from heimdall_assets_tests.iq.builders import MemorySource, components, expected
 
@@ -28,12 +28,23 @@ def test_raw_samples_are_read_to_the_last_bit(name: str, dtype: str, full_scale:
 
 
 @pytest.mark.parametrize(("name", "dtype", "full_scale", "midpoint"), CASES)
-def test_a_raw_file_that_ends_within_a_sample_is_truncated(
-    name: str, dtype: str, full_scale: float, midpoint: float
+@pytest.mark.parametrize("odd", [1, 7])
+def test_bytes_after_the_last_whole_sample_are_ignored_with_a_remark(
+    name: str, dtype: str, full_scale: float, midpoint: float, odd: int
 ) -> None:
-    content = components(10, dtype).tobytes() + b"\1"
-    with pytest.raises(TruncatedRecording, match=f"not a multiple of the .* bytes of a {name} sample"):
-        IQFile(MemorySource(content, f"rx.{name}"), {})
+    values = components(10, dtype)
+    width = values.itemsize * 2
+    recording = IQFile(MemorySource(values.tobytes() + bytes(odd), f"rx.{name}"), {})
+    assert recording.num_samples == 10 + odd // width
+    assert np.array_equal(recording.read(0, 10), expected(values, full_scale, midpoint))
+    said = f"the last {odd % width} bytes are ignored: a sample has {width}"
+    assert (said in recording.remarks) == bool(odd % width)
+
+
+@pytest.mark.parametrize("name", ["cf32", "cs16", "cs8", "cu8"])
+def test_less_than_a_sample_is_an_empty_recording(name: str) -> None:
+    with pytest.raises(EmptyRecording, match="has no samples: it holds 1 bytes"):
+        IQFile(MemorySource(b"\1", f"rx.{name}"), {})
 
 
 def test_only_the_bytes_of_the_samples_are_read() -> None:

@@ -7,7 +7,7 @@ import struct
 import pytest
 
 from heimdall_assets.errors import MalformedRecording, TruncatedRecording
-from heimdall_assets.iq.riff import MAX_CHUNKS, Chunk, WaveFormat, body, check_size, chunks, is_riff, wave_format
+from heimdall_assets.iq.riff import MAX_CHUNKS, Chunk, WaveFormat, body, chunks, extent, is_riff, wave_format
 from heimdall_assets_tests.iq.builders import MemorySource, fmt, riff
 
 
@@ -42,26 +42,18 @@ def test_riff_and_rf64_are_recognized_by_their_first_twelve_bytes(magic: bytes) 
     assert not is_riff(magic)
 
 
-def test_the_container_size_must_be_that_of_the_file() -> None:
-    chunk = (b"data", bytes(100))
-    assert check_size(MemorySource(riff(chunk)))
-    assert check_size(MemorySource(riff(chunk)[:-1]))  # padding that was not written
-    assert not check_size(MemorySource(riff(chunk, size=0)))
-    assert not check_size(MemorySource(riff(chunk, size=0xFFFFFFFF)))
-    assert not check_size(MemorySource(riff(chunk, size=92)), frozenset({92}))
-    with pytest.raises(TruncatedRecording, match="120 bytes; its RIFF header announces 208"):
-        check_size(MemorySource(riff(chunk, size=200)))
-    with pytest.raises(MalformedRecording, match="120 bytes, more than the 58"):
-        check_size(MemorySource(riff(chunk, size=50)))
-
-
 def test_the_sizes_of_rf64_stand_in_its_first_chunk() -> None:
     inner = b"WAVE" + b"ds64" + struct.pack("<IQQQI", 28, 80, 32, 8, 0) + b"data" + struct.pack("<I", 2**32 - 1)
     source = MemorySource(b"RF64" + struct.pack("<I", 2**32 - 1) + inner + bytes(32))
-    assert check_size(source)
     assert list(chunks(source)) == [Chunk(b"ds64", 20, 28), Chunk(b"data", 56, 32)]
-    with pytest.raises(MalformedRecording, match="RF64 without a ds64 chunk"):
-        check_size(MemorySource(b"RF64" + bytes(100)))
+
+
+def test_rf64_without_ds64_is_read_to_its_end() -> None:
+    source = MemorySource(
+        b"RF64" + struct.pack("<I", 2**32 - 1) + b"WAVEdata" + struct.pack("<I", 2**32 - 1) + bytes(64)
+    )
+    (data,) = chunks(source)
+    assert extent(source, data).num_bytes == 64
 
 
 def test_metadata_larger_than_metadata_are_is_not_read() -> None:

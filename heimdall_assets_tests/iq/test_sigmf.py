@@ -16,7 +16,6 @@ from heimdall_assets.errors import (
     MalformedRecording,
     RecordingNotFound,
     RecordingTooLarge,
-    TruncatedRecording,
     UnknownFormat,
 )
 from heimdall_assets.iq import IQFile, open_iq, open_location
@@ -111,9 +110,17 @@ def test_both_files_are_closed() -> None:
     assert source.closed
     assert other.closed
     other.closed, other.content, other.size_bytes = False, b"abc", 3
-    with pytest.raises(TruncatedRecording, match="not a multiple of the 4"):
+    with pytest.raises(EmptyRecording, match="it holds 3 bytes, and a sample has 4"):
         IQFile(source, {})
     assert other.closed
+
+
+def test_bytes_after_the_last_whole_sample_are_ignored_with_a_remark() -> None:
+    source = MemorySource(META, "rx.sigmf-meta")
+    source.siblings["rx.sigmf-data"] = MemorySource(VALUES.tobytes() + b"abc", "rx.sigmf-data")
+    recording = IQFile(source, {})
+    assert recording.num_samples == len(VALUES) // 2
+    assert "the last 3 bytes are ignored: a sample has 4" in recording.remarks
 
 
 class TestRefusals:
@@ -163,7 +170,7 @@ class TestRefusals:
             ({"a.txt": b"x"}, UnknownFormat, "0 .sigmf-meta files"),
             ({"a.sigmf-meta": META, "b.sigmf-meta": META}, UnknownFormat, "2 .sigmf-meta files"),
             ({"a.sigmf-meta": META, "b.sigmf-data": b"abcd"}, MalformedRecording, "0 members 'a.sigmf-data'"),
-            ({"a.sigmf-meta": META, "a.sigmf-data": b"abcde"}, TruncatedRecording, "5 bytes, not a multiple of the 4"),
+            ({"a.sigmf-meta": META, "a.sigmf-data": b"abc"}, EmptyRecording, "it holds 3 bytes"),
             ({"a.sigmf-meta": META, "a.sigmf-data": b""}, EmptyRecording, "no samples"),
             ({"a.sigmf-meta": b"{}", "a.sigmf-data": b"abcd"}, MalformedRecording, "no SigMF metadata"),
             ({"../a.sigmf-meta": META, "../a.sigmf-data": b"abcd"}, MalformedRecording, "leads out"),

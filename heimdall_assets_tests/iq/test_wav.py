@@ -64,6 +64,30 @@ def test_without_auxi_the_name_tells_and_a_hint_wins_over_it() -> None:
     assert opened(wav(VALUES.tobytes())).center_frequency_hz is None
 
 
+@pytest.mark.parametrize(
+    ("true_hz", "name", "hint_hz", "said_hz"),
+    [
+        (5_760_000_000, "HDSDR_20190101_120000Z_5760000kHz_RF.wav", None, 5_760_000_000),
+        (10_368_000_123, "HDSDR_20190101_120000Z_10368000kHz_RF.wav", None, 10_368_000_123),
+        (5_760_000_000, "rx.wav", 5.76e9, 5_760_000_000),
+        (5_760_000_000, "rx.wav", None, 5_760_000_000 - 2**32),
+        (145_500_000, "rx_7050kHz.wav", None, 145_500_000),
+        (145_500_000, "rx_145500000Hz.wav", 4_440_500_000, 145_500_000),
+    ],
+)
+def test_a_frequency_beyond_32_bits_is_completed_by_the_name_or_the_hint(
+    true_hz: int, name: str, hint_hz: float | None, said_hz: int
+) -> None:
+    content = riff((b"fmt ", fmt()), (b"auxi", auxi(true_hz % 2**32)), (b"data", VALUES.tobytes()))
+    hints = {} if hint_hz is None else {"center_frequency_hz": hint_hz}
+    assert opened(content, name, **hints).center_frequency_hz == said_hz
+
+
+def test_the_sample_rate_in_a_name_is_no_frequency() -> None:
+    assert opened(wav(VALUES.tobytes(), rate_hz=48_000), "rx_48kHz.wav").center_frequency_hz is None
+    assert opened(wav(VALUES.tobytes(), rate_hz=48_000), "rx_50kHz.wav").center_frequency_hz == 50_000.0
+
+
 def test_other_chunks_are_skipped() -> None:
     content = riff((b"JUNK", bytes(28)), (b"fmt ", fmt()), (b"fact", bytes(4)), (b"data", VALUES.tobytes()),
                    (b"LIST", b"INFOISFT\4\0\0\0abc\0"))  # fmt: skip
@@ -78,18 +102,8 @@ def test_rf64_is_read() -> None:
     )  # fmt: skip
     recording = opened(b"RF64" + struct.pack("<I", 2**32 - 1) + body)
     assert np.array_equal(recording.read(0, 200), expected(VALUES, 32768.0))
-    with pytest.raises(TruncatedRecording, match="announces"):
-        opened(b"RF64" + struct.pack("<I", 2**32 - 1) + body[:-4])
-
-
-@pytest.mark.parametrize("unwritten", [0, 0xFFFFFFFF])
-def test_sizes_that_a_killed_recorder_never_wrote_are_taken_from_the_file(unwritten: int) -> None:
-    content = bytearray(wav(VALUES.tobytes()))
-    struct.pack_into("<I", content, 4, unwritten)
-    struct.pack_into("<I", content, 40, unwritten)
-    assert np.array_equal(opened(bytes(content)).read(0, 200), expected(VALUES, 32768.0))
-    with pytest.raises(TruncatedRecording, match="not a multiple of 4"):
-        opened(bytes(content) + b"\0")
+    cut = opened(b"RF64" + struct.pack("<I", 2**32 - 1) + body[:-4])
+    assert (cut.num_samples, cut.missing_samples) == (99, 1)
 
 
 def test_only_the_bytes_of_the_samples_are_read() -> None:
@@ -102,24 +116,6 @@ def test_only_the_bytes_of_the_samples_are_read() -> None:
 
 
 class TestLies:
-    def test_a_shorter_file_is_truncated(self) -> None:
-        with pytest.raises(TruncatedRecording, match="RIFF header announces"):
-            opened(wav(VALUES.tobytes())[:-40])
-
-    def test_a_longer_file_is_malformed(self) -> None:
-        with pytest.raises(MalformedRecording, match="more than"):
-            opened(wav(VALUES.tobytes()) + bytes(40))
-
-    def test_a_data_chunk_larger_than_the_file_is_truncated(self) -> None:
-        content = bytearray(wav(VALUES.tobytes()))
-        struct.pack_into("<I", content, 40, 404)
-        with pytest.raises(TruncatedRecording, match="400 bytes of samples; its data chunk claims 404"):
-            opened(bytes(content))
-
-    def test_samples_that_are_no_whole_frames_are_malformed(self) -> None:
-        with pytest.raises(MalformedRecording, match="holds 398 bytes of samples, not a multiple of 4"):
-            opened(wav(VALUES.tobytes()[:-2]))
-
     @pytest.mark.parametrize("channels", [0, 1, 4])
     def test_other_than_two_channels_are_no_iq(self, channels: int) -> None:
         with pytest.raises(MalformedRecording, match=f"has {channels} channels; IQ has two"):

@@ -35,10 +35,11 @@ def detect(
     noise: Column,
     grid: Grid,
     false_alarm_probability: float,
+    tolerance: float = 0.0,
 ) -> Detection:
     """Do what :func:`heimdall_assets.dsp.detection.detect` does."""
     rows, count = bands.shape
-    limits = thresholds(count, grid.bins_per_band, false_alarm_probability)
+    limits = thresholds(count, grid.bins_per_band, false_alarm_probability, tolerance)
     margin = peak_power / noise / limits.line
     support = np.zeros(bands.shape, np.bool_)
     single = np.empty(rows, np.bool_)

@@ -33,7 +33,9 @@ if TYPE_CHECKING:
 SHARES = np.array([EDGE_SHARE, 1 - EDGE_SHARE, ROLLOFF_SHARE])
 
 
-def shape_of(spectrum: Spectrum, detection: Detection, noise: Column, grid: Grid) -> Shape:
+def shape_of(
+    spectrum: Spectrum, detection: Detection, noise: Column, grid: Grid, response: Column | None = None
+) -> Shape:
     """Do what :func:`heimdall_assets.dsp.shape.shape_of` does."""
     columns = np.full((6, len(noise)), np.nan)
     _measure_shapes(
@@ -46,6 +48,7 @@ def shape_of(spectrum: Spectrum, detection: Detection, noise: Column, grid: Grid
         detection.single,
         detection.support,
         noise,
+        np.ones(grid.num_bands) if response is None else response,
         SHARES,
         columns,
     )
@@ -91,27 +94,26 @@ def _measure_line(
     return total
 
 
-@njit([DOUBLE(READ_SINGLE, DOUBLE, READ_COLUMN, READ_COLUMN, READ_MASK, DOUBLE, READ_COLUMN, STRIDED)], **OPTIONS)
+@njit([DOUBLE(READ_SINGLE, DOUBLE, READ_COLUMN, READ_COLUMN, READ_MASK, READ_COLUMN, READ_COLUMN, STRIDED)], **OPTIONS)
 def _measure_bands(
     bins: NDArray[np.float32],
     unit: float,
     band_power: Column,
     band_moment: Column,
     support: NDArray[np.bool_],
-    floor: float,
+    floor: Column,
     shares: Column,
     out: Column,
 ) -> float:
     """Measure what lies in the support; return its power."""
     width = len(bins) // len(band_power)
     passed = np.empty(len(band_power))
-    of_noise = floor * (width * (width - 1) / 2)
     total, moment = 0.0, 0.0
     for band in range(len(band_power)):
         if support[band]:
-            power = (band_power[band] - floor) * width
+            power = (band_power[band] - floor[band]) * width
             total += power
-            moment += power * (band * width) + band_moment[band] - of_noise
+            moment += power * (band * width) + band_moment[band] - floor[band] * (width * (width - 1) / 2)
         passed[band] = total
     kept = max(total, np.finfo(np.float64).tiny)
     for index in range(len(shares)):
@@ -121,7 +123,7 @@ def _measure_bands(
         reached = width - 1
         for i in range(width):
             below = upper
-            upper += bins[band * width + i] * unit - floor
+            upper += bins[band * width + i] * unit - floor[band]
             if upper >= target:
                 reached = i
                 break
@@ -143,6 +145,7 @@ def _measure_bands(
             READ_MASKS,
             READ_COLUMN,
             READ_COLUMN,
+            READ_COLUMN,
             COLUMNS,
         )
     ],
@@ -158,20 +161,26 @@ def _measure_shapes(
     single: NDArray[np.bool_],
     support: NDArray[np.bool_],
     noise: Column,
+    response: Column,
     shares: Column,
     out: NDArray[np.float64],
 ) -> None:
     """Fill in power, edges, roll-off, centroid and line share, positions in bins from the lowest one."""
     size = bin_power.shape[1]
+    width = size // len(response)
+    of_band = np.empty(len(response))
     for row in range(len(noise)):
         if not present[row]:
             continue
-        bins, floor, at = bin_power[row], noise[row], peak[row]
+        bins, at = bin_power[row], peak[row]
+        floor = noise[row] * response[at // width]
         if single[row]:
             total = _measure_line(bins, unit, at, floor, shares, out[:, row])
         else:
             of_bands, moments = band_power[row], band_moment[row]
-            total = _measure_bands(bins, unit, of_bands, moments, support[row], floor, shares, out[:, row])
+            for band in range(len(response)):
+                of_band[band] = noise[row] * response[band]
+            total = _measure_bands(bins, unit, of_bands, moments, support[row], of_band, shares, out[:, row])
         of_line = 0.0
         for i in range(-LINE_BINS, LINE_BINS + 1):
             of_line += bins[(at + i) % size] * unit - floor
