@@ -119,6 +119,7 @@ def absorb_late(connection: Connection) -> int:
         again AS (
             UPDATE heimdall.feature_states fs
             SET measurements_total = c.measurements_total, measurements_with_features = c.measurements_with_features,
+                measurements_used = c.measurements_used,
                 new_inputs = CASE WHEN fs.feature_version IS NOT NULL THEN '{LATE_IQ}' END, {_AGAIN}
             FROM compared c WHERE fs.recording_session_id = c.id AND c.is_again AND fs.state IN {_CHECKED_STATES}
             RETURNING fs.recording_session_id),
@@ -127,7 +128,9 @@ def absorb_late(connection: Connection) -> int:
             SET measurements_total = c.measurements_total, updated_at = clock_timestamp(),
                 measurements_with_features = CASE WHEN fs.state IN ('done', 'partial')
                                                   THEN c.measurements_with_features
-                                                  ELSE fs.measurements_with_features END
+                                                  ELSE fs.measurements_with_features END,
+                measurements_used = CASE WHEN fs.state IN ('done', 'partial') THEN c.measurements_used
+                                         ELSE fs.measurements_used END
             FROM compared c WHERE fs.recording_session_id = c.id AND NOT c.is_again AND fs.state <> 'running'
             RETURNING fs.recording_session_id)
         SELECT (SELECT count(*) FROM again) + (SELECT count(*) FROM counted)"""
