@@ -16,6 +16,7 @@
     │   └── SessionBusy              another run holds the session's lock for too long
     ├── BadRow                       a row of Heimdall holds a value that cannot be worked with
     ├── RecordingError               one receiver's IQ object cannot be used
+    │   ├── UnknownReceiver          it belongs to a receiver that websdr_stations does not have
     │   ├── LocationRefused          outside the allowed roots, or of a scheme that is not served
     │   ├── RecordingNotFound        the object does not exist
     │   ├── StoreUnavailable         the store does not answer, or cannot be read
@@ -181,6 +182,12 @@ class RecordingError(HeimdallError):
     """Base class: one receiver's IQ object cannot be used."""
 
     reason = "recording_error"
+
+
+class UnknownReceiver(RecordingError):
+    """The measurement belongs to a receiver that websdr_stations does not have, or names none."""
+
+    reason = "unknown_receiver"
 
 
 class LocationRefused(RecordingError):

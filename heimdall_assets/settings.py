@@ -183,7 +183,8 @@ class Settings(BaseSettings):
         default=1000.0,
         ge=0,
         allow_inf_nan=False,
-        description="A session without a known source takes the only one that is this near in frequency",
+        description="A session without a known source takes the only one that is this near in frequency; "
+        "measurements in a session's window must be this near to its source",
     )
     measurement_margin_seconds: float = Field(
         default=86_400.0,

@@ -18,9 +18,9 @@ from heimdall_assets.db import inputs
 from heimdall_assets.db.discovery import discover
 from heimdall_assets.db.sessions import HAS_FEATURES, STARTS, VERSION
 from heimdall_assets.db.tables import known_sources, measurements, recording_sessions, websdr_stations
+from heimdall_assets.db.truth import OTHER_TRUTH
 from heimdall_assets.db.validity import (
     CORRECTED,
-    OTHER_TRUTH,
     RECEIVER_SETTINGS,
     STATION_PLACE,
     differs_from_places,

@@ -45,17 +45,20 @@ _STATS = f"""
         FROM ({{classified}}) c LEFT JOIN heimdall.feature_states k ON k.recording_session_id = c.id),
     sums AS (
         SELECT state, feature_version, CASE WHEN is_marked_stale THEN '' END AS stale_reason,
-               sessions, measurements, with_features
+               sessions, measurements, with_features, used
         FROM heimdall.feature_totals
         UNION ALL
-        SELECT k.state, k.feature_version, k.stale_reason, -1, -k.measurements_total, -k.measurements_with_features
+        SELECT k.state, k.feature_version, k.stale_reason, -1, -k.measurements_total, -k.measurements_with_features,
+               -k.measurements_used
         FROM suspects x
         -- row by row, by the primary key: suspects are few
         CROSS JOIN LATERAL (SELECT * FROM heimdall.feature_states fs WHERE fs.recording_session_id = x.id LIMIT 1) k
         UNION ALL
-        SELECT state, feature_version, stale_reason, 1, measurements_total, measurements_with_features FROM looked_at)
+        SELECT state, feature_version, stale_reason, 1, measurements_total, measurements_with_features,
+               measurements_used
+        FROM looked_at)
     SELECT state, sum(sessions) AS sessions, sum(measurements) AS measurements, sum(with_features) AS with_features,
-           coalesce(sum(sessions) FILTER (WHERE {is_stale("sums")}), 0) AS stale,
+           sum(used) AS used, coalesce(sum(sessions) FILTER (WHERE {is_stale("sums")}), 0) AS stale,
            CASE WHEN state = 'pending' THEN extract(epoch FROM clock_timestamp() - least(
                (SELECT fs.first_seen_completed_at FROM heimdall.feature_states fs
                 WHERE fs.state = 'pending'
@@ -140,6 +143,7 @@ def coverage_figures(connection: Connection, *, feature_version: int) -> dict[st
         "measurements_without_features": measurements - measured,
         "coverage_percent": _percent(featured, total),
         "computable_coverage_percent": _percent(featured, computable),
+        "measurements_used": sum(int(row.used) for row in by_state.values()),
         "oldest_pending_age_seconds": round(max(0.0, float(pending.oldest_seconds)), 3) if pending else None,
     }
 

@@ -61,9 +61,10 @@ def discover(
         WITH wanted AS MATERIALIZED (
             SELECT s.* FROM heimdall.recording_sessions s WHERE {" AND ".join(conditions)})
         INSERT INTO heimdall.feature_states (recording_session_id, state, completed_at, measurements_total,
-                                             measurements_with_features, feature_version, stale_reason)
+                                             measurements_with_features, feature_version, stale_reason,
+                                             known_source_id, frequency_hz, measurements_used)
         SELECT c.id, c.state, c.completed_at, c.measurements_total, c.measurements_with_features, c.feature_version,
-               c.stale_reason
+               c.stale_reason, c.known_source_id, c.frequency_hz, c.measurements_used
         FROM ({classified(connection, "wanted", span)}) c
         ON CONFLICT DO NOTHING"""
     return connection.execute(sa.text(query), parameters).rowcount

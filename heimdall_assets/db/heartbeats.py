@@ -25,6 +25,10 @@ STRAYS, ALL_STRAYS = "strays", "all_strays"
 """The last pass over measurements wherever they lie, and the last one over all of them."""
 ROUND = "inputs_round"
 """The round through all sessions whose recordings may have been replaced, and where it stopped."""
+TRUTH = "truth"
+"""The last look for sessions that name another source than before."""
+TRUTH_ROUND = "truth_round"
+"""The round through all sessions whose ground truth may have changed, and where it stopped."""
 
 DAEMON_SILENCE_S = 60.0
 """A daemon that has not planned for so long is called silent: its sensor ticks every ten seconds."""

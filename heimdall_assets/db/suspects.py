@@ -93,9 +93,9 @@ def outdated(connection: Connection, session_ids: Collection[UUID] | None = None
              THEN mf.recording_session_id IS NULL OR fs.feature_version IS DISTINCT FROM {VERSION}
              WHEN fs.state = 'empty'
              THEN mf.recording_session_id IS NOT NULL
-                  OR EXISTS (SELECT 1 FROM heimdall.recording_sessions s
-                             CROSS JOIN LATERAL ({linked_measurements(connection, "(SELECT s.*)", span)}) m
-                             WHERE s.id = fs.recording_session_id)
+                  OR (SELECT 1 FROM heimdall.recording_sessions s
+                      CROSS JOIN LATERAL ({linked_measurements(connection, "(SELECT s.*)", span)}) m
+                      WHERE s.id = fs.recording_session_id LIMIT 1) IS NOT NULL
              WHEN fs.new_inputs IS NOT NULL THEN fs.feature_version IS DISTINCT FROM {VERSION}
              ELSE mf.recording_session_id IS NOT NULL END"""
 

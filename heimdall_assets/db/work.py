@@ -187,7 +187,8 @@ def _set_as_is(connection: Connection, found: str, parameters: dict[str, Any]) -
         UPDATE heimdall.feature_states fs
         SET state = c.state, measurements_total = c.measurements_total,
             measurements_with_features = c.measurements_with_features, feature_version = c.feature_version,
-            stale_reason = c.stale_reason, new_inputs = c.new_inputs,
+            stale_reason = c.stale_reason, new_inputs = c.new_inputs, known_source_id = c.known_source_id,
+            frequency_hz = c.frequency_hz, measurements_used = c.measurements_used,
             attempts = CASE WHEN {kept} THEN fs.attempts ELSE 0 END,
             next_attempt_at = CASE WHEN {kept} THEN fs.next_attempt_at END,
             reason = CASE WHEN {_IS_SAME} THEN fs.reason END, message = CASE WHEN {_IS_SAME} THEN fs.message END,
@@ -199,9 +200,11 @@ def _set_as_is(connection: Connection, found: str, parameters: dict[str, Any]) -
         WHERE fs.recording_session_id = c.id
           -- looked at again: a worker may have begun since
           AND fs.state NOT IN ('running', 'ignored') AND fs.reserved_by IS NULL
-          AND (fs.state, fs.measurements_total, fs.measurements_with_features, fs.feature_version, fs.new_inputs)
+          AND (fs.state, fs.measurements_total, fs.measurements_with_features, fs.feature_version, fs.new_inputs,
+               fs.stale_reason, fs.known_source_id, fs.frequency_hz, fs.measurements_used)
               IS DISTINCT FROM
-              (c.state, c.measurements_total, c.measurements_with_features, c.feature_version, c.new_inputs)
+              (c.state, c.measurements_total, c.measurements_with_features, c.feature_version, c.new_inputs,
+               c.stale_reason, c.known_source_id, c.frequency_hz, c.measurements_used)
         RETURNING fs.recording_session_id AS id, fs.state"""
     return {row.id: row.state for row in connection.execute(sa.text(query), parameters)}
 

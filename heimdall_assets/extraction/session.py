@@ -3,7 +3,8 @@
 The order is what makes it safe to run twice at once and to kill at any point:
 
 1. take a place to compute, and the session's lock, waiting for whoever holds it without the place;
-2. look again whether it is done: then report what is stored;
+2. look again whether it is done: then report what is stored; where other features are asked for, renew the ground
+   truth of those that are stored first, which needs no IQ, and go on if they are stale for another reason too;
 3. write down that an attempt begins;
 4. **fetch** and **compute** receiver by receiver, no transaction open; a receiver's failure is its own;
 5. **store** in one short transaction: the row, the state, the end of the attempt; stale from the start where a
@@ -18,11 +19,11 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from heimdall_assets.db import attempts, discovery, features, receivers, states, work
+from heimdall_assets.db import attempts, discovery, features, states, work
 from heimdall_assets.db.engine import each_alone, translated
 from heimdall_assets.db.locks import keep_settings, session_lock
-from heimdall_assets.db.sessions import load_session
-from heimdall_assets.db.staleness import stale_reason_of
+from heimdall_assets.db.sessions import OTHER_INPUTS, load_session
+from heimdall_assets.db.staleness import mark_of, stale_reason_of
 from heimdall_assets.errors import (
     BadData,
     ExtractionFailed,
@@ -39,6 +40,8 @@ from heimdall_assets.extraction.compute import compute_session, traceback_of
 from heimdall_assets.extraction.inputs import all_words, inputs_of
 from heimdall_assets.extraction.outcome import Outcome, featured_state, summary_of
 from heimdall_assets.extraction.places import Places
+from heimdall_assets.extraction.renewal import renew
+from heimdall_assets.extraction.stored import receivers_of
 from heimdall_assets.records import FEATURE_VERSION
 
 if TYPE_CHECKING:
@@ -73,6 +76,8 @@ class Attempt:
     may_replace : bool
         Features that are stored may be replaced: those that other code stored while this attempt ran may only if
         somebody asked for it, or the inputs changed.
+    has_other_inputs : bool
+        The features that were stored when it began are of measurements that do not belong to the session any more.
     inputs_tried : str
         What lay at the measurements' locations; see :mod:`heimdall_assets.extraction.inputs`.
     """
@@ -83,6 +88,7 @@ class Attempt:
     is_first: bool
     is_again: bool
     may_replace: bool
+    has_other_inputs: bool
     inputs_tried: str
 
 
@@ -156,15 +162,22 @@ def _worked_on(
     """What :func:`extract_session` does under the session's lock."""
     try:
         state = _known_state(connection, session_id)
+        if recompute or stale:
+            renewed = renew(connection, session_id, settings, run_id=run_id)
+            if renewed is not None and not recompute and not _is_waiting(connection, session_id):
+                return Outcome(session_id, True, True, summary_of(renewed.row))
         with each_alone(connection):
             session = load_session(connection, session_id, source_tolerance_hz=settings.source_tolerance_hz)
             stored = _stored(connection, session_id, state)
-            is_asked = recompute or (stale and _is_stale(connection, session))
+            why = _why_stale(connection, session_id) if recompute or stale else None
+            is_asked = recompute or why is not None
             is_again = state is not None and state.waits_again
             is_wanted = stored is None or stored.failed or is_asked or is_again
             refusal = _refusal(session, None if state is None else state.state)
             if refusal is None:
                 if stored and not is_wanted:
+                    if stale and state is not None and state.stale_reason is not None:
+                        states.unmark(connection, session_id)
                     return Outcome(session_id, True, False, summary_of(stored.row))
                 number = attempts.begin_attempt(connection, session_id, run_id=run_id, feature_version=FEATURE_VERSION)
     except UnknownSession:
@@ -187,11 +200,18 @@ def _worked_on(
         is_first=stored is None,
         is_again=is_again and not is_asked,
         may_replace=is_again or recompute or stale,
-        inputs_tried=inputs_of(session, settings, noted),
+        has_other_inputs=why == OTHER_INPUTS,
+        inputs_tried=inputs_of(session, settings, noted, _usable(computed)),
     )
     if isinstance(computed, HeimdallError):
         return _store_failure(connection, session, attempt, computed, seconds)
     return _store_result(connection, computed, attempt)
+
+
+def _usable(computed: SessionFeatures | HeimdallError) -> set[str]:
+    """Names of the receivers that have features."""
+    receivers = () if isinstance(computed, HeimdallError) else computed.receivers
+    return {receiver.station.name for receiver in receivers if receiver.features is not None}
 
 
 def _computed(
@@ -274,7 +294,7 @@ def _store_result(connection: Connection, result: SessionFeatures, attempt: Atte
     """
     session = result.session
     failed = [r for r in result.receivers if r.failure is not None]
-    usable = {r.station.name for r in result.receivers if r.features is not None}
+    usable = _usable(result)
     retry = attempt.rule if any(r.failure and r.failure.transient for r in failed) else None
     with connection.begin():
         keep_settings(connection)
@@ -298,7 +318,10 @@ def _store_result(connection: Connection, result: SessionFeatures, attempt: Atte
                 measurements_with_features=sum(m.station.name in usable for m in session.measurements),
                 reason=failed[0].failure.reason if failed and failed[0].failure else None,
                 message=_missing(failed),
-                stale_reason=receivers.why_outdated(session.id),
+                known_source_id=session.known_source_id,
+                frequency_hz=session.frequency_hz,
+                measurements_used=sum(len(r.identity.measurement_ids) for r in result.receivers),
+                stale_reason=mark_of(session.id, session.frequency_hz),
                 inputs_tried=attempt.inputs_tried,
                 retry=retry,
             )
@@ -387,8 +410,15 @@ def _keep(
     work.refresh(connection, [session.id])
 
 
-def _is_stale(connection: Connection, session: Session) -> bool:
-    return stale_reason_of(connection, session.id, feature_version=FEATURE_VERSION) is not None
+def _why_stale(connection: Connection, session_id: UUID) -> str | None:
+    return stale_reason_of(connection, session_id, feature_version=FEATURE_VERSION)
+
+
+def _is_waiting(connection: Connection, session_id: UUID) -> bool:
+    """Whether there is more to do for a session than its ground truth."""
+    with each_alone(connection):
+        state = states.look(connection, session_id)
+        return (state is not None and state.waits_again) or _why_stale(connection, session_id) is not None
 
 
 def _why_kept(
@@ -396,10 +426,13 @@ def _why_kept(
 ) -> PoorerResult | NothingNew | None:
     """Why a result may not replace a row, if so."""
     missing = _missing([receiver for receiver in result.receivers if receiver.failure is not None])
-    if result.num_usable < stored.num_usable:
+    num_stored = stored.num_usable
+    if attempt.has_other_inputs:  # receivers that are not of this session are no loss
+        names = {receiver.station.name for receiver in result.receivers}
+        num_stored = sum(r.error is None and r.name in names for r in receivers_of(stored.row))
+    if result.num_usable < num_stored:
         return PoorerResult(
-            f"only {result.num_usable} receivers are usable, {stored.num_usable} are stored; "
-            f"{missing or 'others are gone'}"
+            f"only {result.num_usable} receivers are usable, {num_stored} are stored; {missing or 'others are gone'}"
         )
     if attempt.is_again and result.num_usable == stored.num_usable and features.has_same_inputs(stored, result):
         return NothingNew(f"the {stored.num_usable} receivers that are stored; {missing or 'no more are there'}")

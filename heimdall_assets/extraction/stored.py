@@ -41,8 +41,11 @@ class StoredReceiver:
     content: Mapping[str, Any]
 
     def mean_of(self, feature: str) -> float | None:
-        """A feature's mean over the chunks; a bare number is one. None where undefined or not to be understood."""
-        return mean_of(self._found(feature))
+        """A feature's mean over the chunks; a bare number is one. None where undefined or not to be understood.
+
+        A receiver that failed has none: its ``signal_present`` is false for readers that look for no error.
+        """
+        return None if self.error is not None else mean_of(self._found(feature))
 
     def aggregate_of(self, feature: str, aggregate: str) -> float | None:
         """One of a feature's aggregates, as our own rows have them."""

@@ -325,8 +325,15 @@ def plan_of(connection: Connection, ask: Callable[[], object]) -> tuple[set[str]
 
     for plan in explained:
         walk(plan)
-    # the one row of the one station is read as it is, and so are its settings and strays, of which there are none
-    small = {"websdr_stations", "receiver_settings", "feature_strays", "feature_heartbeats", "pg_namespace"}
+    # the one row of the one station is read as it is; of its settings, strays and sources there are none
+    small = {
+        "websdr_stations",
+        "receiver_settings",
+        "known_sources",
+        "feature_strays",
+        "feature_heartbeats",
+        "pg_namespace",
+    }
     return indexes, {name: how for name, how in scanned.items() if name not in small}
 
 
