@@ -14,7 +14,7 @@ from heimdall_assets.db import coverage, features, sessions, staleness, states
 from heimdall_assets.db.engine import transaction
 from heimdall_assets.extraction import counted_state
 from heimdall_assets.extraction.recordings import remarks_on
-from heimdall_assets.extraction.stored import inputs_of, mean_of, receivers_of
+from heimdall_assets.extraction.stored import front_end_of, inputs_of, mean_of, receivers_of
 from heimdall_assets.records import FEATURE_VERSION
 from heimdall_assets.settings import load_settings
 
@@ -160,8 +160,19 @@ def _print_session(document: dict[str, Any]) -> None:
             f"run {attempt['run_id']}" + (f", {attempt['reason']}: {attempt['message']}" if attempt["reason"] else ""),
             markup=False,
         )
+    for text, names in _front_ends(document["receivers"]).items():
+        out.print(f"assumed {', '.join(names)}: {text}", markup=False)
     for remark, names in _remarks(document["receivers"]).items():
         out.print(f"remark  {', '.join(names)}: {remark}", markup=False)
+
+
+def _front_ends(receivers: list[dict[str, Any]]) -> dict[str, list[str]]:
+    """Which passband and response the figures of the receivers are based on, each once."""
+    found: dict[str, list[str]] = {}
+    for receiver in receivers:
+        if text := front_end_of(receiver.get("notes")):
+            found.setdefault(text, []).append(str(receiver["rx_id"]))
+    return found
 
 
 def _remarks(receivers: list[dict[str, Any]]) -> dict[str, list[str]]:

@@ -181,10 +181,13 @@ class Measured:
             Called with every group of chunks and what was found in it, for a picture.
         """
         reader = ChunkReader(samples, request)
-        front = request.front
+        front, is_estimated = request.front, False
         parts: list[Rows] = []
         for group in reader:
-            rows, front = _rows_of(group, request, front, may_estimate=not parts, keep=keep)
+            may_estimate = not is_estimated and not group.is_blind  # the spectrum of gaps is no receiver's
+            rows, found = _rows_of(group, request, front, may_estimate=may_estimate, keep=keep)
+            if not group.is_broken:
+                front, is_estimated = found, True  # lines in pieces tell no later chunk of the receiver
             parts.append(rows)
         rows = Rows.concatenate(parts)
         return cls(request, reader, front, rows, np.stack([feature.values(rows) for feature in FEATURES]))

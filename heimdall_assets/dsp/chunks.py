@@ -54,8 +54,10 @@ class Group:
     gap_share : float
         Share of the time that was lost: of the chunk that this group's only one was cut from, 0 without gaps.
     is_broken : bool
-        True for a chunk with gaps and without a stretch between them that is long enough: it is there as it was
-        read, and its spectrum is that of the gaps.
+        True for a chunk without a stretch between gaps that is long enough for a noise floor. Its samples are joined
+        across the gaps, which leaves noise white and lines in pieces.
+    is_blind : bool
+        True where so few samples are left that no signal can be looked for; the gaps are among them.
     """
 
     chunks: Chunks
@@ -63,6 +65,7 @@ class Group:
     power_scale: PowerScale = 1.0
     gap_share: float = 0.0
     is_broken: bool = False
+    is_blind: bool = False
 
 
 class ChunkReader:
@@ -160,14 +163,19 @@ class ChunkReader:
             yield _levelled(replace(group, chunks=chunks), levels)
 
     def _without_gaps(self, chunk: NDArray[np.complex64]) -> Group:
-        """Return the longest stretch of a chunk between two gaps; all of the chunk where none is long enough."""
+        """Return the longest stretch of a chunk between two gaps; all that is left of it where none is long enough."""
         gaps = _gaps(chunk)
         share = float((gaps[:, 1] - gaps[:, 0]).sum() / len(chunk))
         starts, stops = np.append(0, gaps[:, 1]), np.append(gaps[:, 0], len(chunk))
         longest = int(np.argmax(stops - starts))
         stretch = chunk[starts[longest] : stops[longest]]
         if len(stretch) < max(MIN_CHUNK_LENGTH, min(MIN_STRETCH, len(chunk) // 2)):
-            return Group(chunk[np.newaxis], self.grid, gap_share=share, is_broken=True)
+            pieces = [chunk[start:stop] for start, stop in zip(starts, stops, strict=True)]
+            stretch = np.concatenate(pieces)
+            if len(stretch) < MIN_CHUNK_LENGTH:
+                return Group(chunk[np.newaxis], self.grid, gap_share=share, is_broken=True, is_blind=True)
+            grid = grid_for(len(stretch), self.grid.sample_rate_hz)
+            return Group(stretch[np.newaxis], grid, gap_share=share, is_broken=True)
         grid = grid_for(len(stretch), self.grid.sample_rate_hz)
         return Group(np.ascontiguousarray(stretch[np.newaxis]), grid, gap_share=share)
 

@@ -28,6 +28,7 @@ NO_FLOOR_SINCE = {
     Unresolved.ARITHMETIC: "no noise above the rounding of single precision (120 dB below the total power)",
     Unresolved.SAMPLES: "no noise above the rounding of the samples to 16 or 24 bits",
     Unresolved.FILTER: "a wide signal in a narrow filter and a strong signal under little noise look the same",
+    Unresolved.SKIRT: "the floor is the skirt of a signal or of a filter, far below any receiver's noise",
     Unresolved.GAPS: "so many samples were lost that no stretch is long enough for a noise floor",
 }
 NO_POWER = "the signal is too weak for its power to be told from the noise"
@@ -128,7 +129,7 @@ FEATURES: tuple[Feature, ...] = (
     Feature(
         "snr_db",
         "dB",
-        "Signal power over the power of the white noise in the band that is analysed.",
+        "Signal power over the power of the noise in the receiver's passband.",
         "Total power less the noise floor where that exceeds half of the floor (-3 dB), else the noise-subtracted sum "
         "over the bands that hold signal.",
         "Definition; the noise is that of noise_floor_dbm.",
@@ -138,11 +139,12 @@ FEATURES: tuple[Feature, ...] = (
     Feature(
         "noise_floor_dbm",
         "dBm",
-        "Power of the white noise in the band that is analysed: the sampled band, or the passband.",
-        "Forward consecutive mean excision on bands of the spectrum, in four widths, and on 64 slots of time; the "
-        "smallest counts.",
-        "Lehtomaki 2007; Vartiainen 2010.",
-        NO_FLOOR,
+        "Power of the noise in the receiver's passband: given, estimated, or else the sampled band.",
+        "The spectrum is divided by the receiver's response (given, or estimated as a smooth curve with as few steps "
+        "as explain the rest); then forward consecutive mean excision on its bands, in four widths, and on 64 slots of "
+        "time: the smallest counts.",
+        "Lehtomaki 2007; Vartiainen 2010. Response: Grünwald 2007; Jackson 2005.",
+        f"{NO_FLOOR}: rounding of the samples or of the arithmetic, a filter's skirt, or too many lost samples",
         lambda rows: _where_resolved(rows, _decibel(rows.noise_power)),
     ),
     Feature(
@@ -166,7 +168,7 @@ FEATURES: tuple[Feature, ...] = (
     Feature(
         "psd_dbm_per_hz",
         "dBm/Hz",
-        "Power density of the white noise.",
+        "Power density of the noise: its mean over the passband, where the response makes it differ.",
         "The noise floor over the bandwidth that it was measured in.",
         "Definition.",
         NO_FLOOR,
@@ -266,8 +268,8 @@ FEATURES: tuple[Feature, ...] = (
         "signal_present",
         "",
         "1 where a chunk holds a signal, else 0; decided at a set false-alarm probability.",
-        "Constant false alarm rate: single bins and windows of 1, 4, 16 ... bands against thresholds over the noise "
-        "floor, the probability shared among all tests.",
+        "Constant false alarm rate: single bins and windows of 1, 4, 16 ... bands within the passband, divided by the "
+        "response, against thresholds over the noise floor, the probability shared among all tests.",
         "Kay 1998.",
         "",
         lambda rows: rows.is_present,

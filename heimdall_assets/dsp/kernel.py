@@ -33,6 +33,10 @@ if TYPE_CHECKING:
 LEAST_LINE_SHARE = 0.1
 """A line that holds less of the signal's power is not looked at closer."""
 
+IMPLAUSIBLE_SNR = 10**4.5
+SKIRT_TRUST = 0.5
+"""A floor 45 dB below the signal that is not noise with at least this probability is no floor."""
+
 TRUSTED_NOISE_RATIO = 0.5
 """The signal's power is the total less the noise where it exceeds this multiple of the noise."""
 
@@ -160,9 +164,13 @@ def quantities(chunks: Chunks, found: Examined) -> Rows:
     snr = signal_power / noise_power
     counted_bins = np.where(is_trusted, num_bins, support_bins)
     free_bins = np.maximum(num_bins - support_bins, SPECTRAL_START * num_bins)  # the floor rests on no fewer
-    deviation = snr_deviation(signal_power / noise, counted_bins, free_bins)
+    response_deviation = 0.0 if found.front.response is None else found.front.response.deviation
+    deviation = snr_deviation(signal_power / noise, counted_bins, free_bins, response_deviation)
     unresolved = _why_unresolved(chunks, found)
-    floor_trust = np.where(unresolved == Unresolved.NOT, probability_floor(snr, floor), 0.0)
+    floor_trust = probability_floor(snr, floor)
+    is_skirt = (snr > IMPLAUSIBLE_SNR) & (floor_trust < SKIRT_TRUST) & (unresolved == Unresolved.NOT)
+    unresolved[is_skirt] = Unresolved.SKIRT
+    floor_trust[unresolved != Unresolved.NOT] = 0.0
     with_line = np.flatnonzero(present & (shape.line_share > LEAST_LINE_SHARE))
     carrier = np.full(count, np.nan)
     if with_line.size:

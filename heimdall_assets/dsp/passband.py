@@ -33,10 +33,7 @@ if TYPE_CHECKING:
     from heimdall_assets.dsp.grid import Grid
 
 MIN_BANDS = 16
-"""Fewest bands in a passband that is given: below, there is hardly a noise floor to find."""
-
-MIN_ESTIMATED_BANDS = 12
-"""Fewest bands in one that is estimated."""
+"""Fewest bands in a passband: below, there is no noise floor to find."""
 
 SMOOTHED_BANDS = 4
 """Bands that are averaged before they are compared."""
@@ -125,16 +122,15 @@ class Passband:
         Raises
         ------
         BadParameter
-            There are fewer than 16, or 12 if it was estimated.
+            There are fewer than 16.
         """
         edges = grid.band_edges_hz()
         inside = np.flatnonzero((edges[:-1] >= self.low_hz) & (edges[1:] <= self.high_hz))
-        least = MIN_ESTIMATED_BANDS if self.is_estimated else MIN_BANDS
-        if inside.size < least:
+        if inside.size < MIN_BANDS:
             raise BadParameter(
                 f"passband_hz=({self.low_hz:g}, {self.high_hz:g}) holds {inside.size} bands of "
                 f"{grid.bins_per_band * grid.bin_hz:.4g} Hz of the sampled +-{grid.sample_rate_hz / 2:g} Hz; "
-                f"at least {least} are needed"
+                f"at least {MIN_BANDS} are needed"
             )
         return slice(int(inside[0]), int(inside[-1]) + 1)
 
@@ -251,7 +247,7 @@ def _open_part(level: NDArray[np.float64], first: int, stop: int, grid: Grid) ->
         first += 1
     while stop - first > 1 and level[stop - 1] < EDGE_RATIO * _beside(level[first : stop - 1][::-1], quiet):
         stop -= 1
-    if stop - first < MIN_ESTIMATED_BANDS:
+    if stop - first < MIN_BANDS:
         return None
     edges, width = grid.band_edges_hz(), grid.bins_per_band * grid.bin_hz
     below = level[first - 1] / _beside(level[first:stop], quiet) if first > 0 else 0.0

@@ -12,8 +12,12 @@ REFERENCES: dict[str, str] = {
     "Candan 2013": "C. Candan, "
     '"Analysis and Further Improvement of Fine Resolution Frequency Estimation Method From Three DFT Samples", '
     "IEEE Signal Processing Letters 20(9), 913-916, 2013.",
+    "Grünwald 2007": 'P. Grünwald, "The Minimum Description Length Principle", MIT Press, 2007.',
     "ITU-R SM.328": 'Recommendation ITU-R SM.328, "Spectra and bandwidth of emissions".',
     "ITU-R SM.443": 'Recommendation ITU-R SM.443-4, "Bandwidth measurement at monitoring stations", Annex 1, 2007.',
+    "Jackson 2005": "B. Jackson et al., "
+    '"An Algorithm for Optimal Partitioning of Data on an Interval", '
+    "IEEE Signal Processing Letters 12(2), 105-108, 2005.",
     "Kay 1998": "S. M. Kay, "
     '"Fundamentals of Statistical Signal Processing, Volume II: Detection Theory", '
     "Prentice Hall, 1998.",

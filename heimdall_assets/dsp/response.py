@@ -46,6 +46,10 @@ USABLE_DB = -20.0
 MAX_DEPTH_DB = 20.0
 """A response that falls by more is not a droop but the edge of a filter."""
 
+MAX_INNER_FALL = 0.75
+"""A response that falls by more nepers (3.3 dB) within the inner half of the band, alike on both sides, is a signal
+without edges: that of a parabola of 9 dB falls by 2.3 dB there."""
+
 CELLS_WANTED = 125
 """Parts of the band whose levels are compared."""
 
@@ -288,7 +292,7 @@ def estimate_response(
         tuple(gains_db.tolist()),
         is_estimated=True,
         deviation=float(deviation),
-        is_doubtful=stretches is not None,
+        is_doubtful=stretches is not None and _rises(logs - _functions(family, num_cells) @ values, stretches),
     )
 
 
@@ -327,12 +331,26 @@ def _cheapest(
             if fit is None:
                 continue
             factors, evidence = fit
-            unexplained, _ = partition(logs - _functions(family, count) @ factors, precision, STEP_PRICE)
-            if unexplained + evidence + price < least:
+            smooth = _functions(family, count) @ factors
+            unexplained, _ = partition(logs - smooth, precision, STEP_PRICE)
+            if unexplained + evidence + price < least and not _is_hump(smooth):
                 least, best = unexplained + evidence + price, (family, factors)
             if unexplained < 0.5 * count:
                 return best
     return best
+
+
+def _rises(left: Matrix, stretches: NDArray[np.intp]) -> bool:
+    """Tell whether a wide stretch between edges stands above the rest of what a response leaves."""
+    inner = (stretches > 0) & (stretches != stretches[-1])
+    return bool(left[inner].mean() - left[~inner].mean() > 0.5 * MIN_EDGE)
+
+
+def _is_hump(smooth: Matrix) -> bool:
+    """Tell whether most of a response's fall lies in the inner half of the band: front ends fall towards the edges."""
+    count = len(smooth)
+    inner = (0.5 * (smooth + smooth[::-1]))[count // 4 : count - count // 4]
+    return bool(inner.max() - inner.min() > MAX_INNER_FALL)
 
 
 def _is_level_beside(logs: Matrix, precision: float, stretches: NDArray[np.intp]) -> bool:

@@ -28,6 +28,8 @@ class Unresolved(IntEnum):
     """It may be what a filter leaves outside of its passband."""
     GAPS = 4
     """So many samples were lost that there is no stretch to find it in."""
+    SKIRT = 5
+    """It is so far below the signal, and so uneven, that it is the skirt of a signal or of a filter."""
 
 
 def median(column: Column) -> float:
@@ -111,7 +113,15 @@ class Rows:
             return replace(rows, gap_share=gap_share)
         nothing = np.zeros(count)
         unresolved = np.full(count, float(Unresolved.GAPS))
-        return replace(rows, gap_share=gap_share, unresolved=unresolved, floor_trust=nothing, confidence=nothing)
+        present = nothing if group.is_blind else rows.is_present
+        return replace(
+            rows,
+            gap_share=gap_share,
+            unresolved=unresolved,
+            floor_trust=nothing,
+            confidence=nothing,
+            is_present=present,
+        )
 
     def scaled(self, factor: float | Column) -> Rows:
         """Return the rows of samples whose powers are ``factor`` times as large, one for all or one a chunk."""

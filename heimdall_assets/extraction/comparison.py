@@ -25,27 +25,30 @@ SAME_PLACE_DEG = 1e-3
 """Receivers of different names that are this near, some hundred metres, are the same one."""
 
 WHY = {
-    "rssi_dbm": "Mean power is dBm here: 30 dB are added where |x|^2 is in watts, and full scale of integers is 1.",
+    "rssi_dbm": "Mean power is dBm here: 30 dB are added where |x|^2 is in watts, and full scale of integers is 1; "
+    "a chunk with lost samples is measured on its longest stretch, not over its gaps.",
     "snr_db": "White noise no longer reads about 8 dB: noise is measured, not taken from the weakest bins, whose "
-    "median lies 7.9 dB below it; without a signal there is no SNR.",
-    "noise_floor_dbm": "The floor is the power of the white noise in the whole band, by forward consecutive mean "
-    "excision; the weakest bins read too little.",
+    "median lies 7.9 dB below it, within the receiver's passband and under its response; there is no SNR without a "
+    "signal, nor where the floor is rounding or a filter's skirt.",
+    "noise_floor_dbm": "The floor is the power of the noise in the receiver's passband, by forward consecutive mean "
+    "excision under its response, and null where it is rounding or a filter's skirt; the weakest bins read too little.",
     "frequency_offset_hz": "The carrier is estimated between the bins, and where no line holds over half of the "
     "signal's power it is the centroid, not the strongest bin.",
     "bandwidth_hz": "Bandwidth is the 99 % occupied bandwidth of ITU-R SM.328, not the bins within 3 dB of the peak.",
-    "psd_dbm_per_hz": "The density is that of the noise: the noise floor over the band.",
+    "psd_dbm_per_hz": "The density is that of the noise: the noise floor over the passband; null where the floor is.",
     "spectral_centroid_hz": "The noise is subtracted before the centre of mass is taken, and noise alone has none.",
     "spectral_rolloff_hz": "The noise is subtracted before the 85 % are counted, from the lowest frequency up.",
     "envelope_mean": "The envelope is in units of the root mean square of the chunk.",
     "envelope_std": "The envelope is in units of the root mean square of the chunk.",
     "envelope_max": "The envelope is in units of the root mean square of the chunk.",
     "peak_to_avg_ratio_db": "The ratio is that of the largest to the mean power of a chunk.",
-    "zero_crossing_rate": "Sign changes of the real part are counted a sample.",
+    "zero_crossing_rate": "Sign changes of the real part are counted per sample.",
     "multipath_delay_spread_us": "The delay spread is null unless the waveform is known: blind estimates call echoes "
     "where there are none; a pure tone read thousands of us.",
     "coherence_bandwidth_khz": "The coherence bandwidth is null where the delay spread is.",
     "delay_spread_confidence": "It is 0 as long as no delay spread is given.",
-    "signal_present": "Presence is decided at a set probability of false alarm; it no longer is true of all noise.",
+    "signal_present": "Presence is decided at a set probability of false alarm, against noise through the receiver's "
+    "response; it no longer is true of all noise.",
     "confidence_score": "The score is a calibrated probability: that the decision is right and the SNR within 1 dB.",
 }
 """One sentence a feature, for those that differ."""

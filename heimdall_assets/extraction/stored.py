@@ -76,6 +76,31 @@ def inputs_of(row: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     return {str(name): identity for name, identity in inputs.items() if isinstance(identity, Mapping)}
 
 
+def front_end_of(notes: object) -> str:
+    """Which passband and response figures are based on, and who says so, in one phrase; empty where it is unknown."""
+    if not isinstance(notes, Mapping):
+        return ""
+    parts = []
+    match [_numbers(notes.get("passband_hz")), notes.get("passband_origin")]:
+        case [[float() as low_hz, float() as high_hz], str() as origin]:
+            parts.append(f"passband {low_hz:.6g} to {high_hz:.6g} Hz ({origin})")
+        case [_, "none"]:
+            parts.append("no filter")
+    points = notes.get("response_db")
+    gains_db = [pair[1] for point in (points if isinstance(points, list) else []) if len(pair := _numbers(point)) > 1]
+    match [gains_db, notes.get("response_origin")]:
+        case [[_, *_], str() as origin]:
+            parts.append(f"response varies by {max(gains_db) - min(gains_db):.1f} dB ({origin})")
+        case [_, "none"]:
+            parts.append("flat response")
+    return ", ".join(parts)
+
+
+def _numbers(value: object) -> list[float]:
+    items = value if isinstance(value, list) else []
+    return [number for number in map(number_of, items) if number is not None]
+
+
 def number_of(value: object) -> float | None:
     """A finite number, also from text; None for anything else. True is 1."""
     if not isinstance(value, (bool, int, float, str)):

@@ -77,9 +77,11 @@ def snr_text(view: RecordingView) -> str:
 
 
 def noise_text(view: RecordingView) -> str:
-    """Power density of the noise, or its upper bound, or why there is none."""
-    word = "noise at most" if view.spectrum.figures.notes["noise_floor_is_upper_bound"] else "noise"
-    return _figure(view, "psd_dbm_per_hz", word, lambda value: f"{value:.1f} dBm/Hz")
+    """Power density of the noise, or its upper bound, or why there is none; and the origin of its shape."""
+    notes = view.spectrum.figures.notes
+    word = "noise at most" if notes["noise_floor_is_upper_bound"] else "noise"
+    shape = "" if notes["response_db"] is None else f" (response {notes['response_origin']})"
+    return _figure(view, "psd_dbm_per_hz", word, lambda value: f"{value:.1f} dBm/Hz{shape}")
 
 
 def bandwidth_text(view: RecordingView) -> str:
@@ -122,7 +124,10 @@ def center_text(view: RecordingView) -> str:
 
 def passband_text(view: RecordingView) -> str:
     """What lies outside of the receiver's filter, and who says so."""
-    return f"outside of the receiver's filter ({view.spectrum.figures.notes['passband_origin']})"
+    low_hz, high_hz = view.spectrum.passband_hz or (0.0, 0.0)
+    factor, unit = scale_of(max(-low_hz, high_hz))
+    limits = f"{low_hz / factor:.4g} to {high_hz / factor:.4g} {unit}"
+    return f"outside of the receiver's filter ({limits}, {view.spectrum.figures.notes['passband_origin']})"
 
 
 def _chunks(count: int) -> str:

@@ -35,6 +35,9 @@ STRETCHES = 4
 PIECE_SAMPLES = 1 << 18
 """Samples that are held at once."""
 
+SAFE_PEAK = (1e-9, 1e9)
+"""Samples whose largest part lies between have squares and transforms that single precision holds."""
+
 
 class Samples(Protocol):
     """What is read from: an :class:`~heimdall_assets.iq.IQFile`, or anything alike."""
@@ -118,15 +121,15 @@ def overview_of(
             frames, squares, count = 0, 0.0, 0
             low, high = np.inf, 0.0
             for at, length in _stretches(start, stop, share, frame, total):
-                samples = recording.read(at, length)
+                samples, unit = _in_unit(recording.read(at, length))
                 spectra = samples[: len(samples) // frame * frame].reshape(-1, frame)
                 coefficients = fft.fft(spectra * window, axis=1)
-                sums += (coefficients.real**2 + coefficients.imag**2).sum(axis=0, dtype=np.float64)
+                sums += unit**2 * (coefficients.real**2 + coefficients.imag**2).sum(axis=0, dtype=np.float64)
                 frames += len(spectra)
                 inside = samples[max(0, start - at) : stop - at]  # a frame may reach into the neighbouring columns
                 squared = inside.real**2 + inside.imag**2
-                low, high = min(low, float(squared.min())), max(high, float(squared.max()))
-                squares += float(squared.sum(dtype=np.float64))
+                low, high = min(low, unit**2 * float(squared.min())), max(high, unit**2 * float(squared.max()))
+                squares += unit**2 * float(squared.sum(dtype=np.float64))
                 count += inside.size
             num_read += count
             decibel = 10 * np.log10(fft.fftshift(sums) / (frames * scale)) + calibration_db
@@ -134,18 +137,27 @@ def overview_of(
             if np.isfinite(squares):
                 least[column], power[column], largest[column] = np.sqrt(low), squares / count, np.sqrt(high)
     reference = float(np.sqrt(np.nanmean(power))) if np.isfinite(power).any() else 0.0
-    unit = reference if reference > 0 else 1.0
+    scale_of_envelope = reference if reference > 0 else 1.0
     return Overview(
         duration_s=total / sample_rate_hz,
         sample_rate_hz=sample_rate_hz,
         density_dbm_per_hz=density,
         frame_samples=frame,
-        least=least / unit,
-        rms=np.sqrt(power) / unit,
-        largest=largest / unit,
+        least=least / scale_of_envelope,
+        rms=np.sqrt(power) / scale_of_envelope,
+        largest=largest / scale_of_envelope,
         reference=reference,
         share_read=num_read / total,
     )
+
+
+def _in_unit(samples: NDArray[np.complex64]) -> tuple[NDArray[np.complex64], float]:
+    """Return samples that can be squared in single precision, and the unit that they are in."""
+    peak = float(max(np.abs(samples.real).max(), np.abs(samples.imag).max()))
+    least, most = SAFE_PEAK
+    if least < peak < most or not 0 < peak < np.inf:
+        return samples, 1.0
+    return (samples.astype(np.complex128) / peak).astype(np.complex64), peak
 
 
 def _stretches(start: int, stop: int, share: int, frame: int, total: int) -> Iterator[tuple[int, int]]:

@@ -32,6 +32,7 @@ MAX_POINTS = 1500
 
 COLOR_MAP = "viridis"
 BELOW_NOISE_DB = 8.0
+BELOW_FLOOR_DB = 25.0
 LEAST_RANGE_DB = 20.0
 MOST_RANGE_DB = 120.0
 SUPPORT_LEVELS = 4
@@ -111,13 +112,11 @@ def draw_spectrum(axes: Axes, view: RecordingView, theme: Theme) -> None:
     axes.plot(middles, mean, color=theme.line, linewidth=1.1, label=f"mean of a band ({caption.spacing(band_hz)})")
     _shade_support(axes, spectrum, theme, factor)
     label = _folded(caption.noise_text(view))
-    if spectrum.noise_dbm_per_hz is None:
-        axes.plot([], [], " ", label=label)
+    offsets_hz, noise = _noise_curve(spectrum)
+    if noise.size:
+        axes.plot(offsets_hz / factor, noise, color=theme.noise, linestyle="--", linewidth=1.4, label=label)
     else:
-        limits = [limit / factor for limit in spectrum.passband_hz or spectrum.band_edges_hz[[0, -1]]]
-        axes.plot(
-            limits, [spectrum.noise_dbm_per_hz] * 2, color=theme.noise, linestyle="--", linewidth=1.4, label=label
-        )
+        axes.plot([], [], " ", label=label)
     label = _folded(caption.bandwidth_text(view))
     chunks = np.unique(np.linspace(0, len(spectrum.edges_hz) - 1, MAX_EDGES).round().astype(int))
     for edge_hz in spectrum.edges_hz[chunks].ravel() if len(spectrum.edges_hz) else ():
@@ -132,7 +131,7 @@ def draw_spectrum(axes: Axes, view: RecordingView, theme: Theme) -> None:
     axes.set_xlim(-view.sample_rate_hz / 2 / factor, view.sample_rate_hz / 2 / factor)
     if spectrum.passband_hz is not None:
         _shade_outside(axes, view, theme, factor)
-    _limit_density(axes, view, np.concatenate([mean, peak]))
+    _limit_density(axes, np.concatenate([mean, peak]), noise)
     axes.set_xlabel(f"{_offset_from(view)} ({unit})")
     axes.set_ylabel("power density (dBm/Hz)")
     theme.dress(axes, f"Spectrum: {caption.chunks_text(view)}")
@@ -188,7 +187,8 @@ def draw_envelope(axes: Axes, view: RecordingView, theme: Theme) -> None:
     first, last = view.analysed_s
     axes.axvspan(first, last, color=theme.support, alpha=theme.shade, linewidth=0, zorder=0.5, label="analysed chunks")
     axes.set_xlim(0, overview.duration_s)
-    axes.set_ylim(0, 1.1 * float(np.nanmax(overview.largest)))
+    highest = float(overview.largest.max(initial=0.0, where=np.isfinite(overview.largest)))
+    axes.set_ylim(0, 1.1 * highest or 1.0)  # where nothing but zeros was looked at
     axes.set_xlabel("time from the start (s)")
     axes.set_ylabel("|x| / rms")
     theme.dress(axes, f"Envelope{caption.share_text(view)}")
@@ -238,6 +238,21 @@ def _thinned(
     return np.add.reduceat(middles, starts) / counts, decibel, np.fmax.reduceat(peak, starts)
 
 
+def _noise_curve(spectrum: SpectrumView) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Offsets in Hz and density of the noise, from one limit of the passband to the other; empty where unknown."""
+    if spectrum.noise_dbm_per_hz is None:
+        return np.empty(0), np.empty(0)
+    edges_hz = spectrum.band_edges_hz
+    low_hz, high_hz = spectrum.passband_hz or (float(edges_hz[0]), float(edges_hz[-1]))
+    if spectrum.response_db is None:
+        return np.array([low_hz, high_hz]), np.full(2, spectrum.noise_dbm_per_hz)
+    bands = np.flatnonzero(np.isfinite(spectrum.response_db))
+    bands = bands[:: -(-len(bands) // MAX_POINTS)]  # a response is smooth
+    density = spectrum.noise_dbm_per_hz + spectrum.response_db[bands]
+    middles_hz = (edges_hz[bands] + edges_hz[bands + 1]) / 2
+    return np.concatenate([[low_hz], middles_hz, [high_hz]]), np.pad(density, 1, mode="edge")
+
+
 def _shade_support(axes: Axes, spectrum: SpectrumView, theme: Theme, factor: float) -> None:
     levels = np.ceil(spectrum.support_share * SUPPORT_LEVELS)
     starts = np.flatnonzero(np.diff(levels, prepend=0.0))
@@ -261,15 +276,16 @@ def _shade_outside(axes: Axes, view: RecordingView, theme: Theme, factor: float)
                 begin, end, facecolor="none", edgecolor=theme.outside, hatch="///", linewidth=0, alpha=0.6, label=label
             )
             label = "_"  # one entry for both sides
+            axes.axvline(end if begin == left else begin, color=theme.outside, linewidth=1.0, zorder=1.5)
 
 
-def _limit_density(axes: Axes, view: RecordingView, densities: NDArray[np.float64]) -> None:
+def _limit_density(axes: Axes, densities: NDArray[np.float64], noise: NDArray[np.float64]) -> None:
     """Leave out what lies far below the noise: rounding outside of a receiver's filter would take half the axis."""
     lowest, highest = _range(densities)
     lowest = max(lowest, highest - MOST_RANGE_DB)
-    noise = view.spectrum.noise_dbm_per_hz
-    if noise is not None:
-        lowest = min(max(lowest, noise - 25), noise)
+    if noise.size:
+        lowest = min(max(lowest, float(noise.mean()) - BELOW_FLOOR_DB), float(noise.min()))
+        highest = max(highest, float(noise.max()))
     margin = 0.05 * max(highest - lowest, LEAST_RANGE_DB)
     axes.set_ylim(lowest - margin, highest + margin)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from heimdall_assets.db import coverage, features, sessions, states
 from heimdall_assets.dsp import FEATURES
 from heimdall_assets.extraction import counted_state
-from heimdall_assets.extraction.stored import inputs_of, number_of, receivers_of
+from heimdall_assets.extraction.stored import front_end_of, inputs_of, number_of, receivers_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -32,6 +32,8 @@ class ReceiverView:
         Mean of every feature; None where it is undefined.
     input : mapping
         What was read: format, sample_rate_hz, num_samples, ...
+    assumed : str
+        Passband and response that its figures are based on; empty where that is not known.
     error : str or None
         Why it has no features.
     """
@@ -41,6 +43,7 @@ class ReceiverView:
     location: str | None
     means: Mapping[str, float | None]
     input: Mapping[str, Any]
+    assumed: str
     error: str | None
 
     @property
@@ -125,6 +128,7 @@ def _receiver(
         location=used[0].iq_data_location if used else None,
         means={feature.name: figures.mean_of(feature.name) if figures else None for feature in FEATURES},
         input={**read, "sample_rate_hz": number_of(read.get("sample_rate_hz"))},
+        assumed="" if stored is None else front_end_of(stored.content.get("notes")),
         error=None if error is None else _error(error),
     )
 

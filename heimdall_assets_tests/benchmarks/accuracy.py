@@ -2,54 +2,32 @@
 
     python -m heimdall_assets_tests.benchmarks.accuracy [--seed 1] [--chunks 60] [--json] [-o plot.png]
 
-Chunks of 40,000 samples at 200 kHz unless said. Every figure has its 95 % interval. The last column is what the
-estimators of the job that was replaced make of the same samples: noise from the weakest 30 % of the bins, a signal
-wherever the total power exceeds it, bandwidth from the bins within 3 dB of the peak, frequency from the peak. ``-o``
-draws bias over SNR, and how far confidence_score can be relied on. Exits 1 if a bar is missed.
+Chunks of 40,000 samples at 200 kHz unless said; rows behind front ends, filters and gaps name their chunks' length or
+their sample rate. Parts run side by side, in a process per core, and a terminal shows how far they are. Every figure
+has its 95 % interval. The last column is what the estimators of the job that was replaced make of the same samples:
+noise from the weakest 30 % of the bins, a signal wherever the total power exceeds it, bandwidth from the bins within
+3 dB of the peak, frequency from the peak. ``-o`` draws bias over SNR, and how far confidence_score can be relied on.
+Exits 1 if a bar is missed.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from heimdall_assets_tests.benchmarks.accuracy_confidence import confidence_line, confidence_outcomes
+from heimdall_assets_tests.benchmarks.accuracy_jobs import IMPLEMENTATIONS, Counts, implemented_by, jobs, measured
 from heimdall_assets_tests.benchmarks.accuracy_plot import draw
-from heimdall_assets_tests.benchmarks.accuracy_rows import (
-    ROWS,
-    buried_lines,
-    carrier_lines,
-    clipped_lines,
-    confidence_line,
-    confidence_outcomes,
-    dc_lines,
-    noise_lines,
-    signal_lines,
-    weak_lines,
-)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from heimdall_assets_tests.benchmarks.intervals import Line
 
-HEADER = f"{'signal':22} {'SNR':>4}  {'figure':24} {'value':>9} {'95 %':>19} {'bar':>7}  {'replaced':>9}\n"
-
-
-def table(seed: int, chunks: int, noise_count: int) -> Iterator[Line]:
-    """Measure everything but the confidence, line by line."""
-    yield from noise_lines(seed, noise_count)
-    for row in ROWS:
-        for snr_db in row.snrs_db:
-            yield from signal_lines(row, snr_db, seed, chunks)
-    yield from buried_lines(seed, chunks)
-    yield from weak_lines(seed, chunks)
-    yield from carrier_lines(seed, chunks)
-    yield from dc_lines(seed, chunks)
-    yield from clipped_lines(seed, chunks)
+HEADER = f"{'signal':34} {'SNR':>4}  {'figure':24} {'value':>9} {'95 %':>19} {'bar':>7}  {'replaced':>9}\n"
 
 
 def text(line: Line) -> str:
@@ -59,7 +37,7 @@ def text(line: Line) -> str:
     plain = "" if line.plain is None else f"{line.plain:9.4g}"
     missed = "" if line.holds else "  MISSED"
     return (
-        f"{line.signal:22} {snr:>4}  {line.figure:24} {line.value:9.4f} {line.low:9.4f} ..{line.high:8.4f} "
+        f"{line.signal:34} {snr:>4}  {line.figure:24} {line.value:9.4f} {line.low:9.4f} ..{line.high:8.4f} "
         f"{bar:>7}  {plain:>9}{missed}\n"
     )
 
@@ -71,6 +49,8 @@ def main() -> int:
     parser.add_argument("--chunks", type=int, default=60, help="chunks a row")
     parser.add_argument("--noise-chunks", type=int, default=20_000, help="chunks of noise alone, of either length")
     parser.add_argument("--confidence-chunks", type=int, default=4000, help="chunks of the reliability diagram")
+    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="parts measured side by side")
+    parser.add_argument("--implementation", choices=IMPLEMENTATIONS, help="default: what the installation has")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.add_argument(
         "-o", "--output", type=Path, metavar="FILE", help="draw the plot into this file (png, svg, pdf)"
@@ -82,11 +62,14 @@ def main() -> int:
         lines.append(line)
         if not arguments.json:
             sys.stdout.write((HEADER if len(lines) == 1 else "") + text(line))
-            sys.stdout.flush()
 
-    for line in table(arguments.seed, arguments.chunks, arguments.noise_chunks):
-        add(line)
-    result = confidence_outcomes(arguments.seed, arguments.confidence_chunks)
+    work = list(jobs(arguments.seed, Counts(arguments.chunks, arguments.noise_chunks)))
+    for part in measured(work, arguments.processes, arguments.implementation):
+        for line in part:
+            add(line)
+        sys.stdout.flush()
+    with implemented_by(arguments.implementation):
+        result = confidence_outcomes(arguments.seed, arguments.confidence_chunks)
     add(confidence_line(result, arguments.seed))
     holds = all(line.holds for line in lines)
     if arguments.json:

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import json
 import sys
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
 from heimdall_assets_tests.benchmarks import accuracy
-from heimdall_assets_tests.benchmarks.accuracy_rows import Row, clipped_lines, dc_lines
+from heimdall_assets_tests.benchmarks import accuracy_jobs as work
+from heimdall_assets_tests.benchmarks.accuracy_filters import filter_lines, gap_lines
+from heimdall_assets_tests.benchmarks.accuracy_fronts import signal_lines
+from heimdall_assets_tests.benchmarks.accuracy_noise import front_lines, white_lines
+from heimdall_assets_tests.benchmarks.accuracy_rows import ROWS, SHORT_LENGTH
+from heimdall_assets_tests.benchmarks.accuracy_rows import signal_lines as white_signal_lines
+from heimdall_assets_tests.benchmarks.accuracy_samples import clipped_lines, dc_lines
 from heimdall_assets_tests.benchmarks.intervals import bias_line, rate_line, rmse_line
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -47,19 +55,58 @@ def test_clipped_samples_are_flagged_with_their_fraction() -> None:
     assert all(line.holds for line in clipped_lines(seed=1, count=2))
 
 
+def test_every_row_that_the_report_promises_is_measured() -> None:
+    names = [job.name for job in work.jobs(1, work.Counts(2, 6))]
+    assert {"noise", "cw", "wlan_ofdm", "weak signals", "burst behind front ends", "3% filter", "90% lost"} <= set(
+        names
+    )
+
+
+def few(seed: int, counts: work.Counts) -> Iterator[work.Job]:
+    """One job of each kind, short chunks where there is a choice."""
+    yield work.Job("noise", partial(white_lines, seed, SHORT_LENGTH, counts.noise_chunks))
+    yield work.Job("fronts", partial(front_lines, [None, ("cic", 3.0)], seed, SHORT_LENGTH, counts.noise_chunks, 1e-3))
+    yield work.Job("cw", partial(white_signal_lines, ROWS[0], 20.0, seed, counts.chunks, SHORT_LENGTH))
+    yield work.Job("cw", partial(white_signal_lines, ROWS[0], 20.0, seed, counts.chunks))
+    yield work.Job("cw behind", partial(signal_lines, "cw", 20.0, seed, SHORT_LENGTH, counts.chunks))
+    yield work.Job("filter", partial(filter_lines, 0.5, 12_000.0, seed, counts.chunks))
+    yield work.Job("gaps", partial(gap_lines, 0.1, 1, SHORT_LENGTH, seed, counts.chunks))
+
+
+@pytest.mark.parametrize(("processes", "implementation"), [(1, "numpy"), (2, "numba")])
 def test_the_report_is_printed_and_drawn(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    processes: int,
+    implementation: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
 ) -> None:
     picture = tmp_path / "accuracy.png"
-    monkeypatch.setattr(accuracy, "ROWS", (Row("cw", (0, 20), rmse_db=0.2),))
-    for lines in ("buried_lines", "weak_lines", "carrier_lines", "dc_lines", "clipped_lines"):
-        monkeypatch.setattr(accuracy, lines, lambda *_: iter(()))
-    counts = {"chunks": 2, "noise-chunks": 6, "confidence-chunks": 30}
-    arguments = [f"--{name}={count}" for name, count in counts.items()]
+    monkeypatch.setattr(accuracy, "jobs", few)
+    options = {
+        "chunks": 2,
+        "noise-chunks": 6,
+        "confidence-chunks": 30,
+        "processes": processes,
+        "implementation": implementation,
+    }
+    arguments = [f"--{name}={value}" for name, value in options.items()]
     monkeypatch.setattr(sys, "argv", ["accuracy", "--json", "-o", str(picture), *arguments])
     status = accuracy.main()
     document = json.loads(capsys.readouterr().out)
     assert document["holds"] is (status == 0)
     assert {"signal", "figure", "snr_db", "value", "low", "high", "bar", "holds", "plain"} == set(document["rows"][0])
-    assert {row["signal"] for row in document["rows"]} >= {"cw", "held-out classes"}
+    signals = [row["signal"] for row in document["rows"]]
+    assert {"cw", "noise cic 3 dB, 2400", "noise in 50% filter, 12 kHz", "held-out classes"} <= set(signals)
     assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_progress_is_shown_on_a_terminal_alone(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    some = [job for job in few(1, work.Counts(2, 6)) if job.name == "cw"]
+    assert sum(len(lines) for lines in work.measured(some, 1, None)) > 0
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    list(work.measured(some, 1, None))
+    assert "2 of 2 parts" in capsys.readouterr().err

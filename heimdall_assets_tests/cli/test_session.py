@@ -65,6 +65,7 @@ def test_show_of_a_done_session_has_its_row_receivers_state_and_attempts(
     assert lines[5].split()[0] == "RX1"
     assert lines[5].split()[3] == "1234"  # the offset, four digits
     assert lines[8].startswith("attempt 1: done, ")
+    assert lines[9] == "assumed RX1, RX2, RX3: no filter, flat response"
 
 
 def test_show_of_a_partial_session_has_the_receivers_error(

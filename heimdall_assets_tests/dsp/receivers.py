@@ -122,12 +122,16 @@ def through(samples: Samples, shape: Shape) -> Samples:
     return behind
 
 
-def filtered_noise(rng: np.random.Generator, count: int, rate_hz: float, half_width_hz: float) -> Samples:
-    """Noise behind a receiver's filter that is open from -half_width_hz to half_width_hz; unit power."""
+def channel_filter(rate_hz: float, half_width_hz: float) -> Real:
+    """Return the taps of a filter that is open from -half_width_hz to half_width_hz and loses 90 dB beyond.
+
+    White noise of unit power has unit power behind it.
+    """
     transition_hz = max(0.35 * half_width_hz, 0.004 * rate_hz)
-    taps = int(np.clip(8 * rate_hz / transition_hz, 201, 3001)) | 1
-    window = firwin(taps, min(half_width_hz, 0.4975 * rate_hz), fs=rate_hz, window=("kaiser", 9))
-    return unit_power(fftconvolve(noise(rng, count + taps - 1), window, "valid"))
+    count = int(np.clip(8 * rate_hz / transition_hz, 201, 3001)) | 1
+    taps: Real = firwin(count, min(half_width_hz, 0.4975 * rate_hz), fs=rate_hz, window=("kaiser", 9))
+    scaled: Real = taps / np.sqrt(np.sum(taps**2))
+    return scaled
 
 
 def skirt(rng: np.random.Generator, count: int, rate_hz: float, half_width_hz: float) -> Samples:
@@ -155,21 +159,34 @@ def qpsk_within(rng: np.random.Generator, count: int, rate_hz: float, half_width
     return shifted(unit_power(waveform), rng.uniform(-0.2, 0.2) * half_width_hz, rate_hz)
 
 
-def fm_within(rng: np.random.Generator, count: int, rate_hz: float, half_width_hz: float) -> Samples:
-    """FM by noise that fills about half of a filter."""
+def _fm(
+    rng: np.random.Generator, count: int, rate_hz: float, half_width_hz: float, audio_share: float, peak_share: float
+) -> Samples:
+    """FM by noise up to a share of a filter's half width, with a peak deviation of another share of it."""
     frequency_hz = np.fft.rfftfreq(count, 1 / rate_hz)
     spectrum = np.fft.rfft(rng.standard_normal(count))
-    spectrum[(frequency_hz == 0) | (frequency_hz > 0.12 * half_width_hz)] = 0
+    spectrum[(frequency_hz == 0) | (frequency_hz > audio_share * half_width_hz)] = 0
     audio = np.fft.irfft(spectrum, count)
-    deviation_hz = 0.25 * half_width_hz * np.clip(audio / (2.5 * audio.std()), -1, 1)
+    deviation_hz = peak_share * half_width_hz * np.clip(audio / (2.5 * audio.std()), -1, 1)
     waveform = np.exp(2j * np.pi * np.cumsum(deviation_hz) / rate_hz)
     return shifted(waveform, rng.uniform(-0.3, 0.3) * half_width_hz, rate_hz)
+
+
+def fm_within(rng: np.random.Generator, count: int, rate_hz: float, half_width_hz: float) -> Samples:
+    """FM that fills a sixth of a filter."""
+    return _fm(rng, count, rate_hz, half_width_hz, 0.06, 0.1)
+
+
+def wide_fm_within(rng: np.random.Generator, count: int, rate_hz: float, half_width_hz: float) -> Samples:
+    """FM that fills about half of a filter, without an edge anywhere: as smooth and wide as a front end's response."""
+    return _fm(rng, count, rate_hz, half_width_hz, 0.12, 0.25)
 
 
 WITHIN: dict[str, Callable[[np.random.Generator, int, float, float], Samples]] = {
     "carrier": carrier_within,
     "qpsk": qpsk_within,
     "fm": fm_within,
+    "wide_fm": wide_fm_within,
 }
 """Signals inside of a filter by their names, each of unit power."""
 
@@ -207,11 +224,15 @@ def filtered(
     has_skirt : bool
         Whether noise leaks past the filter.
     """
-    samples = filtered_noise(rng, count, rate_hz, half_width_hz)
+    taps = channel_filter(rate_hz, half_width_hz)
+    total = count + taps.size - 1
+    before = noise(rng, total)
+    if signal is not None:
+        gain = np.abs(taps.sum())  # that of the noise is 1
+        before += 10 ** (snr_db / 20) / gain * WITHIN[signal](rng, total, rate_hz, half_width_hz)
+    samples = fftconvolve(before, taps, "valid")
     if has_skirt:
         samples = samples + skirt(rng, count, rate_hz, half_width_hz)
-    if signal is not None:
-        samples = samples + 10 ** (snr_db / 20) * WITHIN[signal](rng, count, rate_hz, half_width_hz)
     samples = samples * (level / np.abs(samples.view(np.float64)).max())
     return samples if bits is None else rounded(samples, bits)
 

@@ -109,24 +109,33 @@ def qpsk_bandwidth_hz(rate_hz: float) -> float:
     return float(high - low)
 
 
-def burst(rng: np.random.Generator, count: int, rate_hz: float) -> Samples:
-    """QPSK for a quarter of the time, with edges of half a millisecond; unit mean power over all."""
+def burst_gate(rng: np.random.Generator, count: int, rate_hz: float) -> Real:
+    """Amplitudes of a burst: a quarter of the time somewhere, with edges of half a millisecond."""
     length = count // 4
     ramp_length = min(length // 4, round(rate_hz * 0.5e-3))
     ramp = np.sin(np.pi / 2 * (np.arange(ramp_length) + 0.5) / ramp_length) ** 2
-    gate = np.ones(length)
-    gate[:ramp_length], gate[-ramp_length:] = ramp, ramp[::-1]
-    waveform = np.zeros(count, np.complex128)
+    gate = np.zeros(count)
     start = rng.integers(count - length)
-    waveform[start : start + length] = gate * qpsk(rng, length, rate_hz)
+    gate[start : start + length] = 1
+    gate[start : start + ramp_length] = ramp
+    gate[start + length - ramp_length : start + length] = ramp[::-1]
+    return gate
+
+
+def burst(rng: np.random.Generator, count: int, rate_hz: float) -> Samples:
+    """QPSK for a quarter of the time, with edges of half a millisecond; unit mean power over all."""
+    gate = burst_gate(rng, count, rate_hz)
+    is_on = gate > 0
+    waveform = np.zeros(count, np.complex128)
+    waveform[is_on] = gate[is_on] * qpsk(rng, count // 4, rate_hz)
     return unit_power(waveform)
 
 
-def noise_like(rng: np.random.Generator, count: int, rate_hz: float) -> Samples:
-    """Gaussian noise that fills 80 % of the band, as a multiplex of many carriers does."""
+def noise_like(rng: np.random.Generator, count: int, rate_hz: float, share: float = 0.8) -> Samples:
+    """Gaussian noise that fills a share of the band with steep edges, as a multiplex of many carriers does."""
     guard = 2000
     spectrum = np.fft.fft(noise(rng, count + 2 * guard))
-    spectrum[np.abs(np.fft.fftfreq(spectrum.size)) > 0.4] = 0
+    spectrum[np.abs(np.fft.fftfreq(spectrum.size)) > share / 2] = 0
     return unit_power(np.fft.ifft(spectrum)[guard : guard + count])
 
 

@@ -48,7 +48,7 @@ def test_every_feature_says_what_it_is_and_where_it_comes_from(feature: Feature)
     assert feature.unit == expected
 
 
-CITATION = re.compile(r"ITU-R SM\.\d+|[A-Z][a-z]+(?:-[A-Z][a-z]+)? \d{4}")
+CITATION = re.compile(r"ITU-R SM\.\d+|[A-Z][a-zü]+(?:-[A-Z][a-z]+)? \d{4}")
 
 
 def test_every_work_that_a_source_names_is_among_the_references_and_the_other_way_round() -> None:

@@ -187,7 +187,7 @@ def test_both_implementations_estimate_the_same_response(numba_passes: Passes, n
 
 @pytest.mark.skipif(not GNSS.is_file(), reason=f"{GNSS} is not there")
 def test_a_gnss_receiver_has_its_response_and_only_its_spurs_stand_out() -> None:
-    samples = np.fromfile(GNSS, np.complex64)
+    samples = np.fromfile(GNSS, np.complex64).astype(np.complex128)
     figures = analyze(samples, 4e6)
     assert figures.notes["response_origin"] == "estimated"
     gains_db = np.array(figures.notes["response_db"])[:, 1]

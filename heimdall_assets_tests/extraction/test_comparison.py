@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from heimdall_assets.dsp import FEATURES
 from heimdall_assets.extraction.comparison import WHY, compare_feature, match_receivers
-from heimdall_assets.extraction.stored import StoredReceiver, inputs_of, mean_of, receivers_of
+from heimdall_assets.extraction.stored import StoredReceiver, front_end_of, inputs_of, mean_of, receivers_of
 from heimdall_assets.records import FeaturePairs, InputIdentity, ReceiverFeatures, Station
 
 NAN = float("nan")
@@ -104,6 +104,37 @@ def test_no_row_breaks_the_reading(receivers: list[dict[str, Any]], inputs: Any)
         aggregate = receiver.aggregate_of("snr_db", "std")
         assert aggregate is None or np.isfinite(aggregate)
     assert all(isinstance(name, str) for name in inputs_of(row))
+
+
+@pytest.mark.parametrize(
+    ("notes", "said"),
+    [
+        (
+            {
+                "passband_hz": [-491.08, 493.96],
+                "passband_origin": "estimated",
+                "response_db": [[-100.0, -2.5], [0.0, 0.5], [100.0, 0.0]],
+                "response_origin": "given",
+            },
+            "passband -491.08 to 493.96 Hz (estimated), response varies by 3.0 dB (given)",
+        ),
+        (
+            {"passband_hz": None, "passband_origin": "none", "response_db": None, "response_origin": "none"},
+            "no filter, flat response",
+        ),
+        ({"passband_hz": [-1, 1], "passband_origin": "given"}, "passband -1 to 1 Hz (given)"),  # version 2
+        ({"remarks": []}, ""),
+        (["passband_hz"], ""),
+        (None, ""),
+    ],
+)
+def test_what_the_figures_are_based_on_is_one_phrase(notes: object, said: str) -> None:
+    assert front_end_of(notes) == said
+
+
+@given(st.dictionaries(st.sampled_from(["passband_hz", "passband_origin", "response_db", "response_origin"]), JSON))
+def test_no_notes_break_the_phrase(notes: dict[str, Any]) -> None:
+    assert isinstance(front_end_of(notes), str)
 
 
 def stored(name: str | None, latitude: float | None = None, longitude: float | None = None) -> StoredReceiver:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -13,7 +14,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from heimdall_assets.dsp import analyze
+from heimdall_assets.dsp import analyze, spectrum_view
 from heimdall_assets.errors import AllZero, BadParameter, TooShort
 from heimdall_assets.iq import open_iq
 from heimdall_assets.plots import canvas, caption
@@ -27,6 +28,7 @@ from heimdall_assets.plots.recording import (
     spectrum_figure,
     spectrum_png,
 )
+from heimdall_assets.plots.theme import LIGHT
 from heimdall_assets.plots.view import MAX_ANALYSED_SAMPLES, RecordingView, view_of
 from heimdall_assets_tests.dsp.signals import RATE_HZ, WAVEFORMS, cw, noise, noise_like, rounded, tone, with_snr
 
@@ -139,10 +141,48 @@ def test_an_estimated_filter_is_hatched_on_both_sides_and_the_floor_ends_there(t
     inside = noise_like(rng, LENGTH, RATE_HZ) + 3 * tone(5_000, LENGTH, RATE_HZ)
     seen = view(rounded(0.05 * inside, 16), tmp_path)
     (axes,) = spectrum_figure(seen).axes
-    assert "outside of the receiver's filter (estimated)" in legend_of(axes)
+    assert any(
+        re.search(r"outside of the receiver's filter \(-[\d.]+ to [\d.]+ kHz, estimated\)", text)
+        for text in legend_of(axes)
+    )
     assert sum(patch.get_hatch() == "///" for patch in axes.patches) == 2
     limits_hz = np.asarray(labelled(axes, "noise ")[0].get_xdata()) * 1000
     assert tuple(limits_hz) == pytest.approx(seen.spectrum.passband_hz)
+
+
+def test_drooping_noise_is_drawn_as_the_curve_that_was_estimated(tmp_path: Path) -> None:
+    offsets = np.fft.fftfreq(LENGTH)
+    gains_db = -5 * (2 * offsets) ** 2
+    rng = np.random.default_rng(6)
+    samples = np.fft.ifft(np.fft.fft(noise(rng, LENGTH)) * 10 ** (gains_db / 20)) + 0.05 * tone(31e3, LENGTH, RATE_HZ)
+    seen = view(samples, tmp_path)
+    (axes,) = spectrum_figure(seen).axes
+    (curve,) = labelled(axes, "noise ")
+    assert any(re.fullmatch(r"noise -[\d.]+ dBm/Hz \(response estimated\)", text) for text in legend_of(axes))
+    drawn_khz, density = np.asarray(curve.get_xdata(), float), np.asarray(curve.get_ydata(), float)
+    assert (drawn_khz[0], drawn_khz[-1]) == pytest.approx((-100, 100), abs=0.02)
+    truth = 30 - 10 * np.log10(RATE_HZ) - 5 * (drawn_khz / 100) ** 2
+    np.testing.assert_allclose(density, truth, atol=0.5)
+    assert seen.spectrum.noise_dbm_per_hz == pytest.approx(10 * np.log10(np.mean(10 ** (density / 10))), abs=0.05)
+
+
+def test_a_given_response_is_drawn_where_it_can_be_measured(tmp_path: Path) -> None:
+    samples = noise(np.random.default_rng(7), LENGTH).astype(np.complex64)
+    response = [(-100e3, -60.0), (-60e3, 0.0), (60e3, -3.0), (100e3, -60.0)]
+    shaped = spectrum_view(samples, RATE_HZ, chunk_duration_ms=50.0, response=response)
+    (axes,) = spectrum_figure(replace(view(samples, tmp_path), spectrum=shaped)).axes
+    (curve,) = labelled(axes, "noise ")
+    assert any("(response given)" in text for text in legend_of(axes))
+    limits_khz = np.asarray(shaped.passband_hz) / 1000
+    drawn_khz, density = np.asarray(curve.get_xdata(), float), np.asarray(curve.get_ydata(), float)
+    assert (drawn_khz[0], drawn_khz[-1]) == pytest.approx(tuple(limits_khz))
+    inside = np.abs(drawn_khz) < 59
+    slope_db = np.polyfit(drawn_khz[inside], density[inside], 1)[0]
+    assert slope_db == pytest.approx(-3 / 120, rel=0.05)
+    low, high = axes.get_ylim()
+    assert low < density.min() < density.max() < high
+    borders = [np.asarray(line.get_xdata())[0] for line in axes.get_lines() if line.get_color() == LIGHT.outside]
+    assert borders == pytest.approx(list(limits_khz))
 
 
 def test_a_floor_that_is_a_skirt_is_called_a_bound(tmp_path: Path) -> None:

@@ -166,6 +166,7 @@ def test_a_session_page_shows_figures_errors_attempts_and_pictures(
     assert "truncated" in words
     assert "its header announces" in words
     assert "snr_db" in words
+    assert "assumed of the receiver no filter, flat response no filter, flat response" in words
     assert "1 partial" in words  # the attempt
     pictures = [path for path in page.loaded if ".png" in path]
     assert len(pictures) == 2 * 3 * 2  # the receivers that can be drawn, three kinds, two schemes
