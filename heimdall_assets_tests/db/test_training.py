@@ -124,14 +124,20 @@ def test_rows_of_other_code_rows_without_a_session_and_failed_ones_are_no_sample
 
 
 def test_what_other_code_may_have_put_in_place_of_numbers_and_objects_is_null_or_left_out(engine: Engine) -> None:
-    odd = [{"rx_id": "A", "rx_lat": "north", "snr_db": {"mean": "high"}, "rssi_dbm": 7}, "text", 5, {"error": "x"}]
+    odd = [
+        {"rx_id": "A", "rx_lat": "north", "snr_db": {"mean": "high", "max": 10**400}, "rssi_dbm": 7},
+        "text",
+        5,
+        {"error": "x"},
+    ]
     with transaction(engine) as connection:
         key = add_session(connection)
         add_features(connection, key, odd, metadata={"feature_version": 1, "receivers": []})  # type: ignore[arg-type]
         add_features(connection, add_session(connection), ["text"], metadata={})  # type: ignore[list-item]
         (sample,) = rows_of(connection)
         loud = connection.scalar(sa.text(f"SELECT count(*) FROM {training.VIEW} WHERE snr_db_mean > 0"))
-    assert (sample["rx_latitude"], sample["snr_db_mean"], sample["rssi_dbm_mean"]) == (None, None, None)
+    figures = ("rx_latitude", "snr_db_mean", "snr_db_max", "rssi_dbm_mean")
+    assert [sample[name] for name in figures] == [None] * 4
     assert loud == 0
 
 
