@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from heimdall_assets.db import migrate, presence
-from heimdall_assets.db.engine import create_database_if_missing, open_engine
+from heimdall_assets.db.engine import create_database_if_missing, open_engine, require_fit
 from heimdall_assets.db.urls import EMBEDDED_DATABASE, dagster_url, embedded_address_file, heimdall_url
 from heimdall_assets.errors import DatabaseUnavailable, SettingError
 
@@ -54,6 +54,7 @@ def database(settings: Settings) -> Iterator[None]:
         HEIMDALL_HOME cannot hold a database.
     """
     if not settings.is_embedded:
+        require_fit(heimdall_url(settings))
         create_database_if_missing(dagster_url(settings))
         yield
         return

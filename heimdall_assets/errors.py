@@ -7,11 +7,16 @@
     ├── DatabaseError
     │   ├── DatabaseUnavailable      no server answers, or it went away
     │   ├── WrongDatabase            the server answers, but its tables are not ours (or not yet)
+    │   │   ├── DatabaseRefused      the server does not let the role in, or the role lacks a privilege
+    │   │   └── UnfitServer          it, or a pooler before it, cannot do what is needed
+    │   ├── BadData                  a value that PostgreSQL, its arithmetic or its driver cannot hold
     │   ├── UnknownSession           no recording session has this id
     │   ├── UnknownRequest           no request has this id
     │   ├── UnknownStation           no receiver has this name
     │   └── SessionBusy              another run holds the session's lock for too long
+    ├── BadRow                       a row of Heimdall holds a value that cannot be worked with
     ├── RecordingError               one receiver's IQ object cannot be used
+    │   ├── UnknownReceiver          it belongs to a receiver that websdr_stations does not have
     │   ├── LocationRefused          outside the allowed roots, or of a scheme that is not served
     │   ├── RecordingNotFound        the object does not exist
     │   ├── StoreUnavailable         the store does not answer, or cannot be read
@@ -22,6 +27,7 @@
     │   ├── EmptyRecording           no bytes, or a header without samples
     │   ├── UnknownFormat            neither content, hints nor suffix tell the format
     │   ├── MalformedRecording       the header contradicts itself, the format or the file's size
+    │   ├── FactMissing              the database demands what neither recording nor description says
     │   └── TruncatedRecording       the file ends before its header says so
     ├── SignalError                  samples that cannot be measured
     │   ├── TooShort                 fewer than 1024 samples in a chunk
@@ -49,7 +55,15 @@ Each class has a ``reason``: the short, stable word that is stored in ``feature_
 
 from __future__ import annotations
 
+import re
 from typing import ClassVar
+
+_NOT_STORABLE = re.compile("[\x00\ud800-\udfff]")
+
+
+def storable(text: str) -> str:
+    """A text without what PostgreSQL cannot store: NUL and lone surrogates become U+FFFD."""
+    return _NOT_STORABLE.sub("\ufffd", text)
 
 
 class HeimdallError(Exception):
@@ -68,8 +82,8 @@ class HeimdallError(Exception):
 
     @property
     def message(self) -> str:
-        """The error's text on one line."""
-        return " ".join(str(self).split())
+        """The error's text on one line, as PostgreSQL can store it."""
+        return storable(" ".join(str(self).split()))
 
 
 class SettingError(HeimdallError):
@@ -97,6 +111,39 @@ class WrongDatabase(DatabaseError):
     reason = "wrong_database"
 
 
+class DatabaseRefused(WrongDatabase):
+    """The server does not let the role in, or the role may not do what was asked."""
+
+    reason = "database_refused"
+
+
+class UnfitServer(WrongDatabase):
+    """The server, or a pooler before it, cannot do what is needed, whatever the tables are.
+
+    Parameters
+    ----------
+    problem, remedy : str
+        What is wrong, and what to do about it.
+    """
+
+    reason = "unfit_server"
+
+    def __init__(self, problem: str, remedy: str) -> None:
+        super().__init__(problem, remedy)
+        self.problem = problem
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        """Both in one sentence."""
+        return f"{self.problem}: {self.remedy}"
+
+
+class BadData(DatabaseError):
+    """A value that PostgreSQL, its arithmetic or its driver cannot hold."""
+
+    reason = "bad_data"
+
+
 class UnknownSession(DatabaseError):
     """No recording session has this id."""
 
@@ -122,10 +169,25 @@ class SessionBusy(DatabaseError):
     transient = True
 
 
+class BadRow(HeimdallError):
+    """A row of Heimdall holds a value that cannot be worked with; names table, column and value.
+
+    Not tried again by itself: the row has to be corrected first.
+    """
+
+    reason = "bad_row"
+
+
 class RecordingError(HeimdallError):
     """Base class: one receiver's IQ object cannot be used."""
 
     reason = "recording_error"
+
+
+class UnknownReceiver(RecordingError):
+    """The measurement belongs to a receiver that websdr_stations does not have, or names none."""
+
+    reason = "unknown_receiver"
 
 
 class LocationRefused(RecordingError):
@@ -198,6 +260,12 @@ class TruncatedRecording(RecordingError):
     """The file ends before the point that its header announces."""
 
     reason = "truncated"
+
+
+class FactMissing(RecordingError):
+    """The database demands a value that neither the recording nor its description says."""
+
+    reason = "fact_missing"
 
 
 class SignalError(HeimdallError):

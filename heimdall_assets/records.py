@@ -49,12 +49,22 @@ class IQRecording:
 
 @dataclass(frozen=True, slots=True)
 class Station:
-    """A receiver: its name is its identity (``rx_id``); degrees north and east, metres above sea level."""
+    """A receiver: its name is its identity (``rx_id``); degrees north and east, metres above sea level.
+
+    Attributes
+    ----------
+    id : UUID or None
+        The key in websdr_stations; None where it comes from elsewhere.
+    is_known : bool
+        False for a receiver that websdr_stations does not have.
+    """
 
     name: str
     latitude: float | None
     longitude: float | None
     altitude_m: float | None = None
+    id: UUID | None = field(default=None, compare=False)
+    is_known: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +115,8 @@ class Measurement:
     iq_sample_rate_hz: float | None
     settings: ReceiverSettings = ReceiverSettings()
     """The station's at the start of the session."""
+    bad_value: str | None = None
+    """What of its row, or its station's, cannot be worked with: ``table.column = value``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,11 +131,25 @@ class Session:
     known_source: KnownSource | None = None
     ground_truth: str | None = None
     """How known_source was found: "session" (named by it), "frequency" (the only one near it), or None."""
+    known_source_id: UUID | None = None
+    """The source that it names, whether its place is known or not."""
+    bad_value: str | None = None
+    """What of its row, or its known source's, cannot be worked with: ``table.column = value``."""
+
+    @property
+    def frequency_hz(self) -> int | None:
+        """The frequency that all its measurements have; None where they have several, or none."""
+        frequencies = {measurement.frequency_hz for measurement in self.measurements if measurement.frequency_hz}
+        return frequencies.pop() if len(frequencies) == 1 else None
 
 
 @dataclass(frozen=True, slots=True)
 class InputIdentity:
-    """What was read for a measurement, so that a replaced or late file can be told from the one that was used."""
+    """What was read for a receiver, so that a replaced or late file can be told from the one that was used.
+
+    Where several measurements were read, ``measurement_ids`` names all, in the order of time; samples and chunks are
+    those of all, and everything else is of the first one.
+    """
 
     measurement_id: UUID
     iq_data_location: str
@@ -136,6 +162,7 @@ class InputIdentity:
     num_samples: int | None = None
     num_chunks: int | None = None
     chunk_duration_ms: float | None = None
+    measurement_ids: tuple[UUID, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,10 @@ class Release:
         return f"{self.package_version} (features {self.feature_version}, code {self.digest})"
 
 
+CLOCK_TOLERANCE_S = 2.0
+"""By which a process's start may seem to move when the machine's clock is set."""
+
+
 @dataclass(frozen=True, slots=True)
 class RunningProcess:
     """A process that left a sign of life: where, since when, and with which code.
@@ -66,6 +70,19 @@ class RunningProcess:
     pid: int
     started_at: datetime
     release: Release
+
+    @property
+    def is_gone(self) -> bool:
+        """True if it has ended; False where it is another machine's, of which nothing is known here."""
+        if self.host != socket.gethostname():
+            return False
+        try:
+            process = psutil.Process(self.pid)
+            started_s = self.started_at.timestamp()
+            is_other = abs(process.create_time() - started_s) > CLOCK_TOLERANCE_S
+            return is_other or process.status() == psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return True
 
     def to_json(self) -> dict[str, Any]:
         """As :meth:`from_json` reads it."""

@@ -183,7 +183,15 @@ class Settings(BaseSettings):
         default=1000.0,
         ge=0,
         allow_inf_nan=False,
-        description="A session without a known source takes the only one that is this near in frequency",
+        description="A session without a known source takes the only one that is this near in frequency; "
+        "measurements in a session's window must be this near to its source",
+    )
+    measurement_margin_seconds: float = Field(
+        default=86_400.0,
+        ge=0,
+        le=YEAR_S,
+        description="So far outside its session's window the time of a measurement may lie; the schedule finds those "
+        "that name a session and lie further off",
     )
     max_attempts: int = Field(default=5, ge=1, le=1000, description="A session that failed this often is quarantined")
     retry_base_seconds: float = Field(
@@ -230,11 +238,28 @@ class Settings(BaseSettings):
     oidc_issuer_url: HttpURL | None = Field(
         default=None, description="Identity provider (OpenID Connect, such as a Keycloak realm) whose tokens admit too"
     )
+    oidc_authorized_parties: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="Clients whose tokens are accepted whatever their audience: one of them must be the token's `azp`; "
+        "separated by commas",
+    )
     oidc_audience: str | None = Field(
-        default=None, validate_default=True, description="What its tokens must name as audience; needed with an issuer"
+        default=None,
+        validate_default=True,
+        description="What its tokens must name as audience; with an issuer this or the parties above are needed",
+    )
+    oidc_jwks_url: HttpURL | None = Field(
+        default=None,
+        description="Where its public keys are, if the issuer's own address cannot be reached from here; "
+        "unset: as the issuer's discovery document says",
     )
     oidc_admin_role: str = Field(
         default="admin", min_length=1, description="Role that its tokens must hold in realm_access.roles"
+    )
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="Origins of other web pages that may call the admin API with a bearer token, separated by commas, "
+        "as in `https://heimdall.example`; unset: none",
     )
     api_rate_limit: RateLimit = Field(default="600/minute", description="Most requests from one address")
     login_rate_limit: RateLimit = Field(default="30/minute", description="Most wrong tokens from one address")
@@ -298,10 +323,27 @@ class Settings(BaseSettings):
     @field_validator("oidc_audience", mode="after")
     @classmethod
     def _audience_of_issuer(cls, value: str | None, info: ValidationInfo) -> str | None:
-        # Without one, a token that the issuer made for any other application would admit here.
-        if value is None and info.data.get("oidc_issuer_url") is not None:
-            raise ValueError("the audience of the issuer's tokens, since HEIMDALL_OIDC_ISSUER_URL is set")
+        # Without either, a token that the issuer made for any other application would be accepted here.
+        is_open = value is None and not info.data.get("oidc_authorized_parties")
+        if is_open and info.data.get("oidc_issuer_url") is not None:
+            raise ValueError(
+                "the audience of the issuer's tokens, since HEIMDALL_OIDC_ISSUER_URL is set "
+                "(or HEIMDALL_OIDC_AUTHORIZED_PARTIES)"
+            )
         return value
+
+    @field_validator("oidc_authorized_parties", "cors_origins", mode="before")
+    @classmethod
+    def _split_commas(cls, value: Any) -> Any:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("cors_origins", mode="after")
+    @classmethod
+    def _are_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in value:
+            if not re.fullmatch(r"https?://[^\s/?#@*]+", origin):
+                raise ValueError("origins such as https://heimdall.example, without a path, separated by commas")
+        return tuple(origin.lower() for origin in value)
 
     @field_validator("home", mode="after")
     @classmethod

@@ -105,6 +105,7 @@ def test_every_check_says_what_it_claims_and_blocks_nothing_and_batches_never_ru
     assert {(spec.asset_key.to_user_string(), spec.name) for spec in specs} == {
         ("feature_coverage", "coverage_is_high"),
         ("feature_coverage", "pending_is_young"),
+        ("feature_coverage", "planning_goes_on"),
         ("feature_coverage", "partitions_agree"),
         ("receiver_health", "no_receiver_is_quiet"),
         ("receiver_health", "beacons_are_on_frequency"),

@@ -295,7 +295,7 @@ def test_features_that_are_stored_after_a_station_moved_are_marked(
         "'{\"rx_lat\": 1}' RETURNING 1"
     )
     with transaction(engine) as connection:
-        assert connection.scalar(sa.select(receivers.why_outdated(key))) == "station_place"
+        assert connection.scalar(sa.select(sa.type_coerce(staleness.mark_of(key, None), sa.Text))) == "station_place"
 
 
 def test_a_place_that_was_not_known_is_taken_over(folder: Folder, engine: Engine, factory: SessionFactory) -> None:

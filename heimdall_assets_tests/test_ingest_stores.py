@@ -36,7 +36,7 @@ def remote(local: Settings, bucket: str) -> Settings:
     return local.model_copy(update={"iq_root": f"s3://{bucket}/root"})
 
 
-def keys(object_store: ObjectStore, bucket: str) -> set[str]:
+def bucket_keys(object_store: ObjectStore, bucket: str) -> set[str]:
     """All objects of a bucket."""
     return {entry["path"] for page in obstore.list(object_store.bucket(bucket)) for entry in page}
 
@@ -66,7 +66,7 @@ def test_a_file_is_uploaded_to_a_root_in_a_bucket_whole_and_once(
     folder = write_folder(tmp_path / "hill")
     result = only(ingest([folder], engine, remote))
     assert result.is_new
-    stored = keys(object_store, bucket)
+    stored = bucket_keys(object_store, bucket)
     locations = {row[0] for row in factory.rows("SELECT iq_data_location FROM heimdall.measurements")}
     assert stored == {f"root/{location}" for location in locations}
     assert {Path(location).name for location in locations} == {"a.npy", "b.npy"}
@@ -77,7 +77,7 @@ def test_a_file_is_uploaded_to_a_root_in_a_bucket_whole_and_once(
     outcome = extract_session(engine, result.session_id, remote)
     assert (outcome.has_features, outcome.summary["receivers"]) == (True, "2 of 2")
     assert not only(ingest([folder], engine, remote)).is_new
-    assert keys(object_store, bucket) == stored
+    assert bucket_keys(object_store, bucket) == stored
 
 
 def test_pairs_archives_and_waves_are_uploaded_and_read_back_to_the_last_bit(
@@ -102,7 +102,7 @@ def test_an_object_below_the_root_stays_where_it_is(
     obstore.put(object_store.bucket(bucket), "root/2024/rx.cf32", components(2000, "<f4").tobytes())
     assert only(ingest([f"s3://{bucket}/root/2024/rx.cf32"], engine, remote)).is_new
     assert factory.rows("SELECT iq_data_location FROM heimdall.measurements") == [("2024/rx.cf32",)]
-    assert keys(object_store, bucket) == {"root/2024/rx.cf32"}
+    assert bucket_keys(object_store, bucket) == {"root/2024/rx.cf32"}
 
 
 def test_an_object_of_another_bucket_is_copied_with_its_name_and_time(

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from datetime import UTC, datetime
+import subprocess
+import sys
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -50,3 +53,13 @@ def test_a_process_keeps_saying_what_it_began_with_and_survives_its_json(
     (tmp_path / "newer.py").write_text("")
     monkeypatch.setattr(release, "PACKAGE_FOLDER", tmp_path)
     assert this_process().release == process.release != installed_release()
+
+
+def test_a_process_is_gone_once_it_has_ended_or_another_has_its_number() -> None:
+    process = this_process()
+    assert not process.is_gone
+    assert replace(process, started_at=process.started_at - timedelta(minutes=1)).is_gone
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    assert replace(process, pid=ended.pid).is_gone
+    assert not replace(process, pid=ended.pid, host="another machine").is_gone

@@ -57,7 +57,11 @@ VALUES: dict[str, tuple[str, object]] = {
     "beacon_tolerance_ppm": ("0.5", 0.5),
     "admin_token": ("word", SecretStr("word")),
     "oidc_issuer_url": ("https://id.example/realms/heimdall", "https://id.example/realms/heimdall"),
+    "measurement_margin_seconds": ("3600", 3600.0),
+    "oidc_authorized_parties": ("frontend, scripts,", ("frontend", "scripts")),
     "oidc_audience": ("heimdall", "heimdall"),
+    "oidc_jwks_url": ("http://keycloak:8080/certs", "http://keycloak:8080/certs"),
+    "cors_origins": ("https://Heimdall.example,http://a:3000", ("https://heimdall.example", "http://a:3000")),
     "oidc_admin_role": ("operator", "operator"),
     "api_rate_limit": ("1/second", "1/second"),
     "login_rate_limit": ("5/hour", "5/hour"),
@@ -108,6 +112,13 @@ def test_a_setting_of_the_web_server_is_a_url_or_a_rate(
     with pytest.raises(SettingError, match=f"^HEIMDALL_{variable}=.* is not allowed: {allowed}") as caught:
         load_settings()
     assert "hunter2" not in caught.value.message
+
+
+@pytest.mark.parametrize("origin", ["*", "https://*.example", "heimdall.example", "https://a/path", "https://a,b"])
+def test_an_origin_is_a_scheme_and_a_host(monkeypatch: pytest.MonkeyPatch, origin: str) -> None:
+    monkeypatch.setenv("HEIMDALL_CORS_ORIGINS", origin)
+    with pytest.raises(SettingError, match=r"^HEIMDALL_CORS_ORIGINS=.* is not allowed: origins such as https://"):
+        load_settings()
 
 
 def test_an_issuer_needs_an_audience(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,7 +30,7 @@ from heimdall_assets.cli.database import connected
 from heimdall_assets.cli.requests import print_request
 from heimdall_assets.db import coverage, pauses, progress, requests, sessions, states
 from heimdall_assets.db.engine import transaction
-from heimdall_assets.db.heartbeats import is_daemon_alive
+from heimdall_assets.db.heartbeats import PLANNER, is_daemon_alive, process_of
 from heimdall_assets.db.requests import Selection
 from heimdall_assets.errors import SettingError, UnknownSession
 from heimdall_assets.processes import Processes, stop_signals
@@ -214,8 +214,10 @@ def _follow(
 
 
 def _has_daemon(engine: Engine) -> bool:
+    """Whether a daemon was at work a moment ago, and has not ended since, as far as this machine knows."""
     with transaction(engine) as connection:
-        return is_daemon_alive(connection)
+        planner = process_of(connection, PLANNER)
+        return is_daemon_alive(connection) and not (planner is not None and planner.is_gone)
 
 
 def _await_reports(engine: Engine, stopped: threading.Event) -> None:

@@ -10,7 +10,7 @@ import typer
 
 from heimdall_assets import embedded
 from heimdall_assets.cli.console import DebugOption, JsonOption, err, out, print_json, reporting
-from heimdall_assets.db import migrate
+from heimdall_assets.db import migrate, sources
 from heimdall_assets.db.engine import open_engine, transaction
 from heimdall_assets.db.grants import grants as role_grants
 from heimdall_assets.db.urls import embedded_address_file, heimdall_url
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
 
     from heimdall_assets.settings import Settings
+
+RECHECK_S = 60.0
+"""How long an upgrade looks at sessions whose features may be stale by this version's rules; the planner goes on."""
 
 app = typer.Typer(help="The database: migrations, and the embedded PostgreSQL.", no_args_is_help=True)
 
@@ -65,6 +68,7 @@ def upgrade(
             engine = open_engine(heimdall_url(settings))
             try:
                 before, after = migrate.upgrade(engine)
+                sources.work_off_for(engine, RECHECK_S)
             finally:
                 engine.dispose()
         if as_json:

@@ -62,7 +62,7 @@ def show_all(
             history = receivers.settings_history(connection)
             now = states.database_time(connection)
         documents = []
-        # What was set for a receiver that was renamed or removed is shown too: it waits for one of its name.
+        # What was set for a receiver that was removed is shown too: it waits for one of its name.
         for name in sorted({*names, *(item.station for item in history)}):
             own = [item for item in history if item.station == name]
             held = [item for item in own if item.valid_from <= now]

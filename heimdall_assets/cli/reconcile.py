@@ -88,7 +88,10 @@ def reconcile(
 
 def _check(engine: Engine, *, as_json: bool) -> None:
     with transaction(engine) as connection:
-        found = reconciliation.disagreements(connection)
+        found, gone = reconciliation.check(connection)
+    for item in gone:
+        receiver = "no receiver" if item.station_id is None else f"receiver {item.station_id}, which is not there"
+        warn(f"{item.sessions} sessions have measurements of {receiver}: what was computed of them stays")
     if as_json:
         print_json([asdict(item) for item in found])
     else:

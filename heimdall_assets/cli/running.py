@@ -63,7 +63,7 @@ def up(
             def is_ready() -> bool:
                 if not processes.is_running("webserver"):
                     raise ProcessFailed(f"the webserver ended: see {processes.log_path('webserver')}")
-                return _answers(f"{address}/server_info") and _answers(f"{api_address}/health")
+                return _answers(f"{address}/server_info") and _answers(f"{api_address}/health/live")
 
             if not wait_until(is_ready, stopped=stopped, timeout_s=START_TIMEOUT_S):
                 if stopped.is_set():

@@ -28,6 +28,7 @@ WHY_STALE = {
     "other_code": "other code computed the features",
     "older_version": "an older version computed the features",
     "receiver_settings": "settings of a receiver have changed since",
+    "other_inputs": "other measurements belong to the session than the features were computed from",
     "station_place": "the place of a receiver has changed since",
     "corrected": "the recording's rate, frequency, format or time was corrected since",
     "other_truth": "the ground truth has changed since",
@@ -147,7 +148,8 @@ def _print_session(document: dict[str, Any]) -> None:
     for heading in ("receiver", *SHOWN_FEATURES, "error"):
         table.add_column(heading, justify="left" if heading in {"receiver", "error"} else "right")
     for receiver in document["receivers"]:
-        means = [_figure(mean_of(receiver.get(name))) for name in SHOWN_FEATURES]
+        is_failed = "error" in receiver
+        means = [_figure(None if is_failed else mean_of(receiver.get(name))) for name in SHOWN_FEATURES]
         error = _error_of(receiver["error"])["message"] if "error" in receiver else ""
         table.add_row(str(receiver["rx_id"]), *means, str(error))
     out.print(table)

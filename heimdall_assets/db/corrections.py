@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import uuid
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -18,14 +18,15 @@ from heimdall_assets.db import inputs
 from heimdall_assets.db.discovery import discover
 from heimdall_assets.db.sessions import HAS_FEATURES, STARTS, VERSION
 from heimdall_assets.db.tables import known_sources, measurements, recording_sessions, websdr_stations
+from heimdall_assets.db.truth import OTHER_TRUTH
 from heimdall_assets.db.validity import (
     CORRECTED,
-    OTHER_TRUTH,
     RECEIVER_SETTINGS,
     STATION_PLACE,
     differs_from_places,
     differs_from_settings,
 )
+from heimdall_assets.db.windows import Span
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -225,16 +226,16 @@ def mark_station(connection: Connection, station: str, *, is_altitude_moved: boo
 
 def sharing_sessions(connection: Connection, session: NewSession) -> dict[UUID, list[str]]:
     """Other sessions of the same time that hold recordings of a session: id -> names of the stations."""
-    query = """
+    day = timedelta(days=1)
+    span = Span.over([(session.started_at - day, session.started_at + day)])
+    query = f"""
         SELECT s.id, st.name FROM heimdall.measurements m
         JOIN heimdall.recording_sessions s ON s.session_start = m."timestamp" AND s.id <> :id
         JOIN heimdall.websdr_stations st ON st.id = m.websdr_station_id
-        WHERE m."timestamp" >= CAST(:at AS timestamptz) - interval '1 day'
-          AND m."timestamp" <= CAST(:at AS timestamptz) + interval '1 day' AND m.iq_data_location = ANY (:locations)
+        WHERE {span.on("m")} AND m.iq_data_location = ANY (:locations)
         ORDER BY s.id, st.name"""
     parameters = {
         "id": session.id,
-        "at": session.started_at,
         "locations": [measurement.iq_data_location for measurement in session.measurements],
     }
     found: dict[UUID, list[str]] = {}

@@ -12,6 +12,7 @@ from heimdall_assets.db.staleness import is_stale
 from heimdall_assets.db.suspects import WAITING_SINCE, current_sessions, suspects
 from heimdall_assets.db.tables import feature_attempts as attempts
 from heimdall_assets.db.tables import feature_coverage_reports as reports
+from heimdall_assets.db.values import TIME, is_sound
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,17 +45,20 @@ _STATS = f"""
         FROM ({{classified}}) c LEFT JOIN heimdall.feature_states k ON k.recording_session_id = c.id),
     sums AS (
         SELECT state, feature_version, CASE WHEN is_marked_stale THEN '' END AS stale_reason,
-               sessions, measurements, with_features
+               sessions, measurements, with_features, used
         FROM heimdall.feature_totals
         UNION ALL
-        SELECT k.state, k.feature_version, k.stale_reason, -1, -k.measurements_total, -k.measurements_with_features
+        SELECT k.state, k.feature_version, k.stale_reason, -1, -k.measurements_total, -k.measurements_with_features,
+               -k.measurements_used
         FROM suspects x
         -- row by row, by the primary key: suspects are few
         CROSS JOIN LATERAL (SELECT * FROM heimdall.feature_states fs WHERE fs.recording_session_id = x.id LIMIT 1) k
         UNION ALL
-        SELECT state, feature_version, stale_reason, 1, measurements_total, measurements_with_features FROM looked_at)
+        SELECT state, feature_version, stale_reason, 1, measurements_total, measurements_with_features,
+               measurements_used
+        FROM looked_at)
     SELECT state, sum(sessions) AS sessions, sum(measurements) AS measurements, sum(with_features) AS with_features,
-           coalesce(sum(sessions) FILTER (WHERE {is_stale("sums")}), 0) AS stale,
+           sum(used) AS used, coalesce(sum(sessions) FILTER (WHERE {is_stale("sums")}), 0) AS stale,
            CASE WHEN state = 'pending' THEN extract(epoch FROM clock_timestamp() - least(
                (SELECT fs.first_seen_completed_at FROM heimdall.feature_states fs
                 WHERE fs.state = 'pending'
@@ -67,21 +71,23 @@ _STATS = f"""
 # From one day's latest session to that of the day before: an index is asked as often as there are days.
 _LATEST_DAYS = f"""
     WITH RECURSIVE latest (start) AS (
-        SELECT max({STARTS.format("s")}) FROM heimdall.recording_sessions s WHERE s.status = 'completed'
+        SELECT max({STARTS.format("s")}) FROM heimdall.recording_sessions s
+        WHERE s.status = 'completed' AND {is_sound(STARTS.format("s"), TIME)}
         UNION ALL
         SELECT (SELECT {STARTS.format("s")} FROM heimdall.recording_sessions s
                 WHERE s.status = 'completed'
                   AND {STARTS.format("s")} < date_trunc('day', latest.start, 'UTC')
+                  AND {is_sound(STARTS.format("s"), TIME)}
                 ORDER BY {STARTS.format("s")} DESC LIMIT 1)
         FROM latest WHERE latest.start IS NOT NULL)
     SELECT date_trunc('day', start, 'UTC') AS day FROM latest WHERE start IS NOT NULL LIMIT :days"""
 
-_BY_DAY = """
+_BY_DAY = f"""
     SELECT (start AT TIME ZONE 'UTC')::date AS day,
            count(*) AS total,
            count(*) FILTER (WHERE state IN ('done', 'partial')) AS with_features,
            count(*) FILTER (WHERE state IN ('failed', 'quarantined')) AS failed
-    FROM sessions WHERE start >= :since
+    FROM sessions WHERE start >= :since AND {is_sound("start", TIME)}
     GROUP BY 1 ORDER BY 1 DESC LIMIT :days"""
 
 _FAILED = f"""
@@ -106,8 +112,8 @@ def coverage_figures(connection: Connection, *, feature_version: int) -> dict[st
     feature_version : int
         Rows with an older one, or with none, are stale; so are those that are marked so.
     """
-    found, parameters = suspects(connection)
-    query = sa.text(_STATS.format(suspects=found, classified=classified(connection, "wanted")))
+    found, parameters, span = suspects(connection)
+    query = sa.text(_STATS.format(suspects=found, classified=classified(connection, "wanted", span)))
     rows = connection.execute(query, {**parameters, "version": feature_version})
     by_state: dict[str, Any] = {row.state: row for row in rows}
 
@@ -137,6 +143,7 @@ def coverage_figures(connection: Connection, *, feature_version: int) -> dict[st
         "measurements_without_features": measurements - measured,
         "coverage_percent": _percent(featured, total),
         "computable_coverage_percent": _percent(featured, computable),
+        "measurements_used": sum(int(row.used) for row in by_state.values()),
         "oldest_pending_age_seconds": round(max(0.0, float(pending.oldest_seconds)), 3) if pending else None,
     }
 
@@ -156,7 +163,10 @@ def is_report_current(connection: Connection) -> bool:
 
 
 def coverage_by_day(connection: Connection, *, days: int = 60) -> list[dict[str, Any]]:
-    """Completed sessions a day (UTC, by their start), the latest days first: total, with_features, failed."""
+    """Completed sessions a day (UTC, by their start), the latest days first: total, with_features, failed.
+
+    A session whose start is not of a day that Python knows is on none of them.
+    """
     since = connection.scalars(sa.text(_LATEST_DAYS), {"days": days}).all()
     if not since:
         return []

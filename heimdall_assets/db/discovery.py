@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
 from heimdall_assets.db.locks import keep_settings
-from heimdall_assets.db.sessions import classified
+from heimdall_assets.db.sessions import classified, few_of, span_of
+from heimdall_assets.db.windows import EVER
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -15,16 +16,6 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from sqlalchemy.engine import Connection
-
-FEW = 10_000
-"""New sessions, that a look at all of them hands over one by one; where there are more, the database is new to us."""
-
-# A statement of its own, since PostgreSQL uses one processor alone where the same statement writes.
-_UNKNOWN = """
-    SELECT s.id FROM heimdall.recording_sessions s
-    WHERE s.status = 'completed'
-      AND NOT EXISTS (SELECT 1 FROM heimdall.feature_states fs WHERE fs.recording_session_id = s.id)
-    LIMIT :limit"""
 
 
 def discover(
@@ -46,30 +37,37 @@ def discover(
     int
         Number of sessions that were new.
     """
-    if since is None and session_ids is None:
-        unknown = connection.scalars(sa.text(_UNKNOWN), {"limit": FEW + 1}).all()
-        if len(unknown) <= FEW:
-            session_ids = unknown
     keep_settings(connection)  # a session whose features are found may be stale by them
     conditions = ["s.status = 'completed'"]
     if since is not None:
         conditions.append("(s.updated_at >= :since OR s.created_at >= :since)")
     if session_ids is not None:
         conditions.append("s.id = ANY (:session_ids)")
+    conditions.append("NOT EXISTS (SELECT 1 FROM heimdall.feature_states fs WHERE fs.recording_session_id = s.id)")
+    given = {"since": since, "session_ids": None if session_ids is None else list(session_ids)}
+    parameters: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    # A statement of its own, since PostgreSQL uses one processor alone where the same statement writes.
+    few = few_of(
+        connection, f"SELECT s.id FROM heimdall.recording_sessions s WHERE {' AND '.join(conditions)}", parameters
+    )
+    if few is not None and not few:
+        return 0
+    span = EVER
+    if few is not None:  # else the database is new to us
+        span = span_of(connection, few)
+        conditions.append("s.id = ANY (:few)")
+        parameters["few"] = few
     query = f"""
         WITH wanted AS MATERIALIZED (
-            SELECT s.* FROM heimdall.recording_sessions s
-            WHERE {" AND ".join(conditions)}
-              AND NOT EXISTS (SELECT 1 FROM heimdall.feature_states fs WHERE fs.recording_session_id = s.id))
+            SELECT s.* FROM heimdall.recording_sessions s WHERE {" AND ".join(conditions)})
         INSERT INTO heimdall.feature_states (recording_session_id, state, completed_at, measurements_total,
-                                             measurements_with_features, feature_version, stale_reason)
+                                             measurements_with_features, feature_version, stale_reason,
+                                             known_source_id, frequency_hz, measurements_used)
         SELECT c.id, c.state, c.completed_at, c.measurements_total, c.measurements_with_features, c.feature_version,
-               c.stale_reason
-        FROM ({classified(connection, "wanted")}) c
+               c.stale_reason, c.known_source_id, c.frequency_hz, c.measurements_used
+        FROM ({classified(connection, "wanted", span)}) c
         ON CONFLICT DO NOTHING"""
-    parameters = {"since": since, "session_ids": None if session_ids is None else list(session_ids)}
-    used = {name: value for name, value in parameters.items() if value is not None}
-    return connection.execute(sa.text(query), used).rowcount
+    return connection.execute(sa.text(query), parameters).rowcount
 
 
 def forget(connection: Connection, session_id: UUID) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from heimdall_assets.db import discovery, heartbeats, inputs, totals, work
+from heimdall_assets.db import discovery, heartbeats, inputs, sources, strays, totals, work
 from heimdall_assets.db.suspects import is_small
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ def catch_up(connection: Connection, *, since: datetime | None, is_full: bool) -
     work.absorb_changes(connection, CHANGES_PER_LOOK)
     if looks_at_features:
         work.absorb(connection)
-    inputs.absorb_late(connection)
+    inputs.absorb_late(connection, strays.pass_over(connection) if is_full else ())
+    sources.follow(connection, is_full=is_full)
     totals.compact(connection)
     return found

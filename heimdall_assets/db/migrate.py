@@ -126,7 +126,8 @@ class Catalog:
     has_session_link : bool
         measurements has a recording_session_id, or will have been made with one.
     hypertables : frozenset of str
-        Tables of the schema that TimescaleDB partitions: it refuses CREATE INDEX CONCURRENTLY on them.
+        Tables of the schema that TimescaleDB partitions, or PostgreSQL itself: CREATE INDEX CONCURRENTLY is refused on
+        them.
     broken_indexes : frozenset of str
         What an interrupted CREATE INDEX CONCURRENTLY left: never used, yet it has the name.
     """
@@ -147,6 +148,8 @@ def catalog_of(connection: Connection) -> Catalog:
     if connection.scalar(sa.text("SELECT to_regclass('_timescaledb_catalog.hypertable')")) is not None:
         query = "SELECT table_name::text FROM _timescaledb_catalog.hypertable WHERE schema_name = :schema"
         hypertables = frozenset(connection.scalars(sa.text(query), {"schema": SCHEMA}))
+    query = "SELECT relname::text FROM pg_class WHERE relkind = 'p' AND relnamespace = to_regnamespace(:schema)"
+    hypertables |= frozenset(connection.scalars(sa.text(query), {"schema": SCHEMA}))
     broken = """
         SELECT c.relname::text FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
         WHERE NOT i.indisvalid AND c.relnamespace = to_regnamespace(:schema)"""

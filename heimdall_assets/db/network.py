@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from heimdall_assets.db.recent import STATES, latest_sessions
-from heimdall_assets.db.sessions import HAS_FEATURES, linked_measurements
+from heimdall_assets.db.sessions import HAS_FEATURES, few_of, linked_measurements, span_of
 from heimdall_assets.db.tables import known_sources, websdr_stations
+from heimdall_assets.db.values import NUMBER, TIME, is_sound, json_number
+from heimdall_assets.db.windows import EVER
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -105,14 +107,19 @@ def receiver_health(connection: Connection, *, latest: int) -> list[ReceiverHeal
     latest : int
         Over so many sessions.
     """
+    parameters = {"states": list(STATES), "latest": latest}
+    recent = f"SELECT recording_session_id AS id FROM ({latest_sessions('states', 'latest')}) latest"
+    few = few_of(connection, recent, parameters)
+    span = EVER if few is None else span_of(connection, few)
     query = f"""
         WITH recent AS MATERIALIZED ({latest_sessions("states", "latest")}),
         wanted AS MATERIALIZED (
             SELECT s.* FROM heimdall.recording_sessions s
             JOIN recent ON recent.recording_session_id = s.id WHERE s.status = 'completed'),
         left_iq AS MATERIALIZED (
-            SELECT m.name, m.session_id, max(m."timestamp") AS last_seen
-            FROM ({linked_measurements(connection, "wanted")}) m GROUP BY m.name, m.session_id),
+            SELECT m.name, m.session_id,
+                   max(m."timestamp") FILTER (WHERE {is_sound('m."timestamp"', TIME)}) AS last_seen
+            FROM ({linked_measurements(connection, "wanted", span)}) m GROUP BY m.name, m.session_id),
         delivered AS (
             SELECT l.name, count(*) AS sessions, max(l.last_seen) AS last_seen,
                    count(*) FILTER (WHERE r.state IN ('failed', 'quarantined')) AS all_failed
@@ -127,32 +134,36 @@ def receiver_health(connection: Connection, *, latest: int) -> list[ReceiverHeal
             JOIN heimdall.measurement_features mf ON mf.recording_session_id = w.id AND {HAS_FEATURES}
             CROSS JOIN LATERAL unnest(mf.receiver_features) r
             GROUP BY 1)
-        SELECT st.name, st.latitude, st.longitude, st.is_active, d.last_seen,
+        SELECT st.name, st.is_active, d.last_seen,
+               CASE WHEN st.latitude BETWEEN -90 AND 90 THEN st.latitude END AS latitude,
+               CASE WHEN st.longitude BETWEEN -180 AND 180 THEN st.longitude END AS longitude,
                (SELECT count(*) FROM wanted) AS sessions,
                coalesce(d.sessions, 0) AS delivered, coalesce(d.all_failed, 0) + coalesce(m.failing, 0) AS failing,
                coalesce(m.with_features, 0) AS with_features, coalesce(m.with_signal, 0) AS with_signal,
                m.mean_snr_db,
                (SELECT count(*) FROM wanted w
-                WHERE d.last_seen IS NULL OR coalesce(w.session_start, w.created_at) > d.last_seen) AS missed
+                WHERE d.last_seen IS NULL
+                   OR (coalesce(w.session_start, w.created_at) > d.last_seen
+                       AND {is_sound("coalesce(w.session_start, w.created_at)", TIME)})) AS missed
         FROM heimdall.websdr_stations st
         LEFT JOIN delivered d ON d.name = st.name
         LEFT JOIN measured m ON m.name = st.name
         WHERE st.is_active OR d.name IS NOT NULL
         ORDER BY st.name"""
-    rows = connection.execute(sa.text(query), {"states": list(STATES), "latest": latest})
+    rows = connection.execute(sa.text(query), parameters)
     return [ReceiverHealth(**row) for row in rows.mappings()]
 
 
 def _number(feature: str) -> str:
     """SQL for the mean of a feature of the receiver's object ``r``; NULL for anything that is no number."""
-    mean = f"r -> '{feature}' -> 'mean'"
-    return f"CASE WHEN jsonb_typeof({mean}) = 'number' THEN ({mean})::double precision END"
+    return json_number(f"r -> '{feature}' -> 'mean'")
 
 
 def session_figures(connection: Connection, *, latest: int) -> list[tuple[float | None, float | None]]:
     """(mean_snr_db, gdop) of the latest sessions that have features."""
     query = f"""
-        SELECT mf.mean_snr_db, mf.gdop
+        SELECT CASE WHEN {is_sound("mf.mean_snr_db", NUMBER)} THEN mf.mean_snr_db END AS mean_snr_db,
+               CASE WHEN {is_sound("mf.gdop", NUMBER)} THEN mf.gdop END AS gdop
         FROM ({latest_sessions("states", "latest")}) recent
         JOIN heimdall.measurement_features mf
             ON mf.recording_session_id = recent.recording_session_id AND {HAS_FEATURES}"""

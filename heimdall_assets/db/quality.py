@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from heimdall_assets.db.recent import latest_sessions
 from heimdall_assets.db.sessions import HAS_FEATURES, VERSION
+from heimdall_assets.db.values import json_number
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -110,11 +111,12 @@ def beacon_deviations(connection: Connection, *, feature_version: int, latest: i
         SELECT receiver, frequency_hz::double precision AS frequency_hz,
                center_hz + offset_hz - frequency_hz AS deviation_hz
         FROM (
-            SELECT r ->> 'rx_id' AS receiver, ks.frequency_hz, {_number("r -> 'bandwidth_hz' -> 'mean'")} AS width_hz,
-                   {_number("mf.extraction_metadata -> 'receivers' -> (r ->> 'rx_id') -> 'center_frequency_hz'")}
+            SELECT r ->> 'rx_id' AS receiver, ks.frequency_hz,
+                   {json_number("r -> 'bandwidth_hz' -> 'mean'")} AS width_hz,
+                   {json_number("mf.extraction_metadata -> 'receivers' -> (r ->> 'rx_id') -> 'center_frequency_hz'")}
                        AS center_hz,
-                   {_number("r -> 'frequency_offset_hz' -> 'mean'")} AS offset_hz,
-                   {_number("r -> 'signal_present' -> 'mean'")} AS presence
+                   {json_number("r -> 'frequency_offset_hz' -> 'mean'")} AS offset_hz,
+                   {json_number("r -> 'signal_present' -> 'mean'")} AS presence
             FROM ({latest_sessions("states", "latest")}) recent
             JOIN heimdall.recording_sessions s ON s.id = recent.recording_session_id
             JOIN heimdall.known_sources ks ON ks.id = s.known_source_id AND ks.frequency_hz > 0
@@ -126,7 +128,3 @@ def beacon_deviations(connection: Connection, *, feature_version: int, latest: i
         ORDER BY receiver"""
     parameters = {"states": FEATURED, "latest": latest, "version": feature_version, "narrow_hz": NARROW_HZ}
     return [BeaconDeviation(**row) for row in connection.execute(sa.text(query), parameters).mappings()]
-
-
-def _number(value: str) -> str:
-    return f"CASE WHEN jsonb_typeof({value}) = 'number' THEN ({value})::double precision END"

@@ -18,17 +18,11 @@ from heimdall_assets.db.sessions import HAS_FEATURES, STARTS, VERSION
 from heimdall_assets.db.states import database_time
 from heimdall_assets.db.tables import receiver_settings as table
 from heimdall_assets.db.tables import websdr_stations
-from heimdall_assets.db.validity import (
-    RECEIVER_SETTINGS,
-    STATION_PLACE,
-    differs_from_places,
-    differs_from_settings,
-    settings_at,
-    settings_of,
-)
+from heimdall_assets.db.validity import RECEIVER_SETTINGS, differs_from_settings, id_of, is_of, settings_at, settings_of
 from heimdall_assets.errors import UnknownStation
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from datetime import datetime
     from uuid import UUID
 
@@ -77,10 +71,24 @@ def station_names(connection: Connection) -> list[str]:
     return list(connection.scalars(sa.select(websdr_stations.c.name).order_by(websdr_stations.c.name)))
 
 
+def altitudes_m(connection: Connection, names: Collection[str]) -> dict[str, float]:
+    """Metres above sea level of those receivers whose height is known."""
+    stations = websdr_stations.c
+    query = sa.select(stations.name, stations.altitude_asl).where(
+        stations.name.in_(names), stations.altitude_asl.is_not(None)
+    )
+    return {row.name: float(row.altitude_asl) for row in connection.execute(query)}
+
+
 def settings_history(connection: Connection) -> list[ValidSettings]:
-    """Everything that was set, by station and time."""
-    rows = connection.execute(sa.select(table).order_by(table.c.station, table.c.valid_from))
-    return [ValidSettings(row.station, row.valid_from, settings_of(row)) for row in rows]
+    """Everything that was set, by the station's present name and time; a station that is gone has its last one."""
+    name = sa.func.coalesce(websdr_stations.c.name, table.c.station).label("name")
+    query = (
+        sa.select(table, name)
+        .outerjoin_from(table, websdr_stations, websdr_stations.c.id == table.c.station_id)
+        .order_by(name, table.c.valid_from)
+    )
+    return [ValidSettings(row.name, row.valid_from, settings_of(row)) for row in connection.execute(query)]
 
 
 def set_settings(connection: Connection, station: str, valid_from: datetime | None = None, **values: Any) -> Change:
@@ -103,7 +111,7 @@ def set_settings(connection: Connection, station: str, valid_from: datetime | No
         No receiver has this name.
     """
     change_settings(connection)
-    _require_station(connection, station)
+    station_id = _require_station(connection, station)
     # whole seconds: what is shown is what has to be said to take it back
     since = database_time(connection).replace(microsecond=0) if valid_from is None else valid_from
     before = settings_at(connection, [station], since)[station]
@@ -111,19 +119,22 @@ def set_settings(connection: Connection, station: str, valid_from: datetime | No
     if valid_from is None and settings == before:
         return Change(False, settings, since, _next_moment(connection, station, since))
     low_hz, high_hz = settings.passband_hz or (None, None)
-    columns = {
+    columns: dict[str, Any] = {
         "calibration_db": settings.calibration_db,
         "passband_low_hz": low_hz,
         "passband_high_hz": high_hz,
         "remove_dc": settings.remove_dc,
         "response": None if settings.response is None else [list(pair) for pair in settings.response],
     }
+    # what was set for this moment under another name of the station is what is changed
+    is_same = (_is_of(station), table.c.valid_from == since, table.c.station != station)
+    connection.execute(sa.update(table).where(*is_same).values(station=station))
     statement = (
         insert(table)
-        .values(station=station, valid_from=since, **columns)
+        .values(station=station, valid_from=since, station_id=station_id, **columns)
         .on_conflict_do_update(
             index_elements=[table.c.station, table.c.valid_from],
-            set_=columns,
+            set_={**columns, "station_id": station_id},
             where=sa.or_(*(table.c[name].is_distinct_from(value) for name, value in columns.items())),
         )
     )
@@ -137,20 +148,29 @@ def remove_settings(connection: Connection, station: str, valid_from: datetime) 
     It may be of a receiver that is gone. Nothing is changed where none was set for the moment.
     """
     change_settings(connection)
-    statement = sa.delete(table).where(table.c.station == station, table.c.valid_from == valid_from)
+    statement = sa.delete(table).where(_is_of(station), table.c.valid_from == valid_from)
     is_changed = bool(connection.execute(statement.returning(table.c.station)).all())
     if not is_changed:
         _require_station(connection, station)
     return _changed(connection, station, valid_from, is_changed=is_changed)
 
 
-def _require_station(connection: Connection, station: str) -> None:
-    if connection.scalar(sa.select(websdr_stations.c.id).where(websdr_stations.c.name == station)) is None:
+def _require_station(connection: Connection, station: str) -> UUID:
+    found: UUID | None = connection.scalar(sa.select(websdr_stations.c.id).where(websdr_stations.c.name == station))
+    if found is None:
         raise UnknownStation(f"there is no receiver {station!r}")
+    return found
+
+
+def _is_of(station: str) -> sa.ColumnElement[bool]:
+    """Whether a row of receiver_settings is of the station of this name."""
+    condition = is_of("heimdall.receiver_settings", ":of_station", id_of(":of_station"))
+    bound = sa.bindparam("of_station", station, sa.Text)
+    return sa.type_coerce(sa.text(f"({condition})").bindparams(bound), sa.Boolean)
 
 
 def _next_moment(connection: Connection, station: str, after: datetime) -> datetime | None:
-    query = sa.select(sa.func.min(table.c.valid_from)).where(table.c.station == station, table.c.valid_from > after)
+    query = sa.select(sa.func.min(table.c.valid_from)).where(_is_of(station), table.c.valid_from > after)
     moment: datetime | None = connection.scalar(query)
     return moment
 
@@ -159,22 +179,6 @@ def _changed(connection: Connection, station: str, since: datetime, *, is_change
     until = _next_moment(connection, station, since)
     stale, current = _mark(connection, station, since, until) if is_changed else (0, 0)
     return Change(is_changed, settings_at(connection, [station], since)[station], since, until, stale, current)
-
-
-_OUTDATED = sa.text(f"""
-    (SELECT CASE WHEN {differs_from_places()} THEN '{STATION_PLACE}'
-                 WHEN {differs_from_settings(STARTS.format("s"))} THEN '{RECEIVER_SETTINGS}' END
-     FROM heimdall.recording_sessions s
-     JOIN heimdall.measurement_features mf ON mf.recording_session_id = s.id
-     WHERE s.id = :outdated_id AND {HAS_FEATURES} AND {VERSION} IS NOT NULL)""")
-
-
-def why_outdated(session_id: UUID) -> sa.TextClause:
-    """SQL for the reason with which a session's row has to be marked, by the settings and places that hold now.
-
-    NULL: it is current. To be asked where ``locks.keep_settings`` holds, or it may be otherwise already.
-    """
-    return _OUTDATED.bindparams(outdated_id=session_id)
 
 
 def _mark(connection: Connection, station: str, since: datetime, until: datetime | None) -> tuple[int, int]:
@@ -196,13 +200,25 @@ def _mark(connection: Connection, station: str, since: datetime, until: datetime
             JOIN heimdall.measurement_features mf ON mf.recording_session_id = s.id
             WHERE {start} >= :since {"" if until is None else f"AND {start} < :until"}
               AND {HAS_FEATURES} AND {VERSION} IS NOT NULL
-              AND mf.extraction_metadata -> 'receivers' ? :station)
-        UPDATE heimdall.feature_states fs
-        SET stale_reason = c.stale_reason, updated_at = clock_timestamp()
-        FROM compared c
-        WHERE fs.recording_session_id = c.id AND fs.stale_reason IS DISTINCT FROM c.stale_reason
-          AND coalesce(fs.stale_reason, :reason) = :reason
-        RETURNING fs.state IN ('done', 'partial') AS is_counted, fs.stale_reason IS NOT NULL AS is_stale"""
+              AND EXISTS (
+                  SELECT 1 FROM jsonb_each(CASE WHEN jsonb_typeof(mf.extraction_metadata -> 'receivers') = 'object'
+                                                THEN mf.extraction_metadata -> 'receivers' END) input (rx_id, used)
+                  WHERE input.rx_id = :station OR used ->> 'station_id' = {id_of(":station")}
+                     OR input.rx_id IN (SELECT rs.station FROM heimdall.receiver_settings rs
+                                        WHERE rs.station_id::text = {id_of(":station")}))),
+        marked AS (
+            UPDATE heimdall.feature_states fs
+            SET stale_reason = c.stale_reason, updated_at = clock_timestamp()
+            FROM compared c
+            WHERE fs.recording_session_id = c.id AND fs.stale_reason IS DISTINCT FROM c.stale_reason
+              AND coalesce(fs.stale_reason, :reason) = :reason
+            RETURNING fs.recording_session_id AS id, fs.state IN ('done', 'partial') AS is_counted,
+                      fs.stale_reason IS NOT NULL AS is_stale),
+        -- what is not stale for its settings any more may be so for another reason
+        queued AS (
+            INSERT INTO heimdall.feature_rechecks (recording_session_id)
+            SELECT id FROM marked WHERE NOT is_stale ON CONFLICT DO NOTHING)
+        SELECT is_counted, is_stale FROM marked"""
     parameters = {"station": station, "since": since, "reason": RECEIVER_SETTINGS}
     rows = connection.execute(sa.text(query), parameters if until is None else {**parameters, "until": until})
     counted = [row.is_stale for row in rows if row.is_counted]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from heimdall_assets.db.coverage import FailureGroup
+from heimdall_assets.db.values import NUMBER, is_sound
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -150,7 +151,8 @@ def list_sessions(
     else:
         found = latest_sessions("states", "limit", behind)
     query = f"""
-        SELECT latest.*, s.session_name, coalesce(s.session_start, s.created_at) AS started_at, mf.mean_snr_db
+        SELECT latest.*, s.session_name, coalesce(s.session_start, s.created_at) AS started_at,
+               CASE WHEN {is_sound("mf.mean_snr_db", NUMBER)} THEN mf.mean_snr_db END AS mean_snr_db
         FROM (SELECT * FROM ({found}) found ORDER BY completed_at DESC, recording_session_id LIMIT :limit) latest
         JOIN heimdall.recording_sessions s ON s.id = latest.recording_session_id
         LEFT JOIN heimdall.measurement_features mf ON mf.recording_session_id = latest.recording_session_id

@@ -57,8 +57,9 @@ class Repair:
 def _states(connection: Connection) -> str:
     """SQL for completed sessions whose state is not what the tables say."""
     return f"""
-        WITH wanted AS MATERIALIZED (SELECT * FROM heimdall.recording_sessions WHERE status = 'completed')
-        SELECT c.id, fs.state AS stored, c.state AS should_be,
+        WITH wanted AS MATERIALIZED (SELECT * FROM heimdall.recording_sessions WHERE status = 'completed'),
+        compared AS MATERIALIZED (
+        SELECT c.id, c.completed_at, c.receivers_gone, fs.state AS stored, c.state AS should_be,
                CASE WHEN fs.state IS NULL THEN 'the session is completed, and is not in the ledger'
                     WHEN fs.state = c.state AND fs.feature_version IS DISTINCT FROM c.feature_version
                     THEN format('the features are of version %s, not %s', coalesce(c.feature_version::text, 'none'),
@@ -70,16 +71,27 @@ def _states(connection: Connection) -> str:
                     WHEN fs.state IN ('done', 'partial') AND fs.feature_version IS DISTINCT FROM c.feature_version
                     THEN 'there are no features'
                     WHEN c.state = 'empty' THEN 'no measurement has IQ data'
-                    ELSE 'it has recordings, and nothing was tried' END AS why
+                    ELSE 'it has recordings, and nothing was tried' END AS why,
+               CASE WHEN fs.state IS NULL THEN c.completed_at < CAST(:planned_at AS timestamptz)
+                    WHEN fs.state IN ('running', 'ignored') OR fs.reserved_by IS NOT NULL THEN false
+                    ELSE (fs.state, fs.feature_version, fs.measurements_total, fs.measurements_with_features,
+                          fs.measurements_used)
+                         IS DISTINCT FROM
+                         (c.state, c.feature_version, c.measurements_total, c.measurements_with_features,
+                          c.measurements_used) END AS is_different,
+               -- what other code computed does not say of which measurements
+               fs.state = c.state AND fs.feature_version IS NULL AND c.feature_version IS NULL
+                   AND fs.measurements_with_features > c.measurements_with_features
+                   AND c.receivers_gone IS NOT NULL AS is_explained
         FROM ({classified(connection, "wanted")}) c
         LEFT JOIN heimdall.feature_states fs ON fs.recording_session_id = c.id
-        WHERE CASE WHEN fs.state IS NULL THEN c.completed_at < CAST(:planned_at AS timestamptz)
-                   WHEN fs.state IN ('running', 'ignored') OR fs.reserved_by IS NOT NULL THEN false
-                   ELSE (fs.state, fs.measurements_total, fs.measurements_with_features, fs.feature_version)
-                        IS DISTINCT FROM
-                        (c.state, c.measurements_total, c.measurements_with_features, c.feature_version) END
-          AND NOT EXISTS (SELECT 1 FROM heimdall.feature_changes q WHERE q.recording_session_id = c.id)
-        ORDER BY c.completed_at, c.id"""
+        WHERE NOT EXISTS (SELECT 1 FROM heimdall.feature_changes q WHERE q.recording_session_id = c.id)
+          AND NOT EXISTS (SELECT 1 FROM heimdall.feature_rechecks q WHERE q.recording_session_id = c.id))
+        (SELECT id, stored, should_be, why, NULL::uuid AS gone, NULL::bigint AS sessions
+         FROM compared WHERE is_different AND is_explained IS NOT TRUE ORDER BY completed_at, id)
+        UNION ALL
+        SELECT NULL, NULL, NULL, NULL, gone, count(*)
+        FROM compared CROSS JOIN LATERAL unnest(compared.receivers_gone) gone GROUP BY gone"""
 
 
 _GONE = f"""
@@ -96,14 +108,15 @@ _GONE = f"""
 _TOTALS = f"""
     SELECT named.state, named.feature_version, named.is_marked_stale,
            s.sessions AS stored_sessions, s.measurements AS stored_measurements, s.with_features AS stored_features,
-           r.sessions, r.measurements, r.with_features
+           s.used AS stored_used, r.sessions, r.measurements, r.with_features, r.used
     FROM ({totals.SUMS}) s FULL JOIN ({totals.RECOUNT}) r
         ON s.state = r.state AND s.is_marked_stale = r.is_marked_stale
        AND coalesce(s.feature_version, -1) = coalesce(r.feature_version, -1)
     CROSS JOIN LATERAL (
         SELECT coalesce(s.state, r.state) AS state, coalesce(s.feature_version, r.feature_version) AS feature_version,
                coalesce(s.is_marked_stale, r.is_marked_stale) AS is_marked_stale) named
-    WHERE (s.sessions, s.measurements, s.with_features) IS DISTINCT FROM (r.sessions, r.measurements, r.with_features)
+    WHERE (s.sessions, s.measurements, s.with_features, s.used)
+          IS DISTINCT FROM (r.sessions, r.measurements, r.with_features, r.used)
     ORDER BY 1, 2, 3"""
 
 _OPEN = """
@@ -114,28 +127,50 @@ _OPEN = """
     ORDER BY 1, t.number"""
 
 
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """A receiver that measurements name and websdr_stations does not have: it was deleted, or never was there.
+
+    Attributes
+    ----------
+    station_id : UUID or None
+        None: measurements that name no receiver.
+    sessions : int
+        Completed sessions that have measurements of it. What was computed of them stays.
+    """
+
+    station_id: UUID | None
+    sessions: int
+
+
 def disagreements(connection: Connection) -> list[Disagreement]:
     """Everything that the ledger says and the tables do not; reads every session, and changes nothing."""
+    return check(connection)[0]
+
+
+def check(connection: Connection) -> tuple[list[Disagreement], list[Gone]]:
+    """:func:`disagreements`, and the receivers that are gone, whose features need no measurement to stay right."""
     moment = {"planned_at": last_beat(connection, PLANNER)}
-    rows = connection.execute(sa.text(_states(connection)), moment)
-    found = [Disagreement(row.id, row.stored, row.should_be, row.why) for row in rows]
+    rows = connection.execute(sa.text(_states(connection)), moment).all()
+    gone = [Gone(row.gone, row.sessions) for row in rows if row.sessions is not None]
+    found = [Disagreement(row.id, row.stored, row.should_be, row.why) for row in rows if row.sessions is None]
     found += [
         Disagreement(row.id, row.stored, None, "the session is gone, or not completed")
         for row in connection.execute(sa.text(_GONE), moment)
     ]
     found += _wrong_sums(connection)
-    return found + _without_holder(connection)
+    return found + _without_holder(connection), gone
 
 
 def _wrong_sums(connection: Connection) -> list[Disagreement]:
-    def shown(sessions: int | None, measurements: int | None, with_features: int | None) -> str:
-        return f"{sessions or 0} sessions, {with_features or 0} of {measurements or 0} measurements"
+    def shown(sessions: int | None, measurements: int | None, with_features: int | None, used: int | None) -> str:
+        return f"{sessions or 0} sessions, {with_features or 0} of {measurements or 0} measurements, {used or 0} used"
 
     return [
         Disagreement(
             None,
-            shown(row.stored_sessions, row.stored_measurements, row.stored_features),
-            shown(row.sessions, row.measurements, row.with_features),
+            shown(row.stored_sessions, row.stored_measurements, row.stored_features, row.stored_used),
+            shown(row.sessions, row.measurements, row.with_features, row.used),
             f"the sums of state {row.state}, version {row.feature_version or 'none'}"
             f"{', marked as stale' if row.is_marked_stale else ''}, are not what feature_states holds",
         )

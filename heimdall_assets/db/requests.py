@@ -19,9 +19,10 @@ from sqlalchemy.dialects.postgresql import insert
 
 from heimdall_assets.db.locks import await_planner
 from heimdall_assets.db.progress import UNDER_WAY, Progress, progress
-from heimdall_assets.db.staleness import is_stale
+from heimdall_assets.db.staleness import is_stale, why_stale
 from heimdall_assets.db.suspects import current_sessions
 from heimdall_assets.db.tables import feature_requests as requests
+from heimdall_assets.db.truth import OTHER_TRUTH
 from heimdall_assets.errors import SettingError
 from heimdall_assets.records import FEATURE_VERSION
 
@@ -95,15 +96,16 @@ def submit(connection: Connection, selection: Selection, *, requested_by: str) -
 
 _STALE_REQUESTER = "recompute_stale"
 
-# A session whose last attempt at this version changed nothing would not become current by another one.
+# A session whose last attempt at this version changed nothing would not become current by another one, unless it is
+# its ground truth that has changed: that is renewed whatever has become of the recordings.
 _STALE_UNTRIED = f"""
     SELECT c.id FROM sessions c
     WHERE {is_stale("c")}
-      AND NOT EXISTS (
+      AND ({why_stale("c")} = '{OTHER_TRUTH}' OR NOT EXISTS (
           SELECT 1 FROM (SELECT t.outcome, t.feature_version FROM heimdall.feature_attempts t
                          WHERE t.recording_session_id = c.id AND t.finished_at IS NOT NULL
                          ORDER BY t.number DESC LIMIT 1) last
-          WHERE last.feature_version >= :version AND last.outcome IN ('failed', 'kept'))
+          WHERE last.feature_version >= :version AND last.outcome IN ('failed', 'kept')))
     ORDER BY c.start DESC, c.id LIMIT :limit"""
 
 

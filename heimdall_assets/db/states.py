@@ -49,7 +49,7 @@ def database_time(connection: Connection) -> datetime:
     return moment
 
 
-def state_of(connection: Connection, session_id: UUID) -> sa.Row[tuple[object, ...]] | None:
+def state_of(connection: Connection, session_id: UUID) -> sa.Row[Any] | None:
     """The row of feature_states, or None for a session that is unknown or not completed."""
     return connection.execute(sa.select(states).where(states.c.recording_session_id == session_id)).one_or_none()
 
@@ -80,6 +80,9 @@ def set_featured(
     measurements_with_features: int,
     reason: str | None,
     message: str | None,
+    known_source_id: UUID | None = None,
+    frequency_hz: int | None = None,
+    measurements_used: int = 0,
     stale_reason: sa.TextClause | None = None,
     inputs_tried: str | None = None,
     retry: RetryRule | None = None,
@@ -101,6 +104,9 @@ def set_featured(
         measurements_with_features=measurements_with_features,
         reason=reason,
         message=message,
+        known_source_id=known_source_id,
+        frequency_hz=frequency_hz,
+        measurements_used=measurements_used,
         **_next_attempt(connection, session_id, retry),
         reported_at=None,
     )
@@ -130,6 +136,7 @@ def set_failed(
         state=state,
         feature_version=None,
         measurements_with_features=0,
+        measurements_used=0,
         stale_reason=None,
         new_inputs=None,
         inputs_tried=inputs_tried,
@@ -160,6 +167,24 @@ def set_back(
         new_inputs=None,
         **({} if inputs_tried is None else {"inputs_tried": inputs_tried}),
         **_next_attempt(connection, session_id, retry),
+    )
+
+
+def unmark(connection: Connection, session_id: UUID) -> None:
+    """What made the session's features stale was taken back: the tables say that they are current."""
+    statement = sa.update(states).where(states.c.recording_session_id == session_id)
+    connection.execute(statement.values(stale_reason=None, updated_at=sa.func.clock_timestamp()))
+
+
+def restore(connection: Connection, session_id: UUID, before: sa.Row[Any], *, state: str) -> None:
+    """The session's row was renewed without an attempt at its recordings: everything else is as it was before."""
+    _set_final(
+        connection,
+        session_id,
+        state=state if before.state == "running" else before.state,
+        attempts=before.attempts,
+        next_attempt_at=before.next_attempt_at,
+        reported_at=None,
     )
 
 

@@ -23,11 +23,17 @@ from heimdall_assets.db.sessions import (
     STARTS,
     VERSION,
     classified,
+    few_of,
     has_session_link,
     linked_measurements,
+    span_of,
 )
+from heimdall_assets.db.windows import EVER, Span
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+    from uuid import UUID
+
     from sqlalchemy.engine import Connection
 
 SMALL_TABLE = 20_000
@@ -57,8 +63,15 @@ def is_small(connection: Connection) -> bool:
     return int(connection.scalar(sa.text(query)) or 0) < SMALL_TABLE
 
 
-def outdated(connection: Connection) -> str:
+def outdated(connection: Connection, session_ids: Collection[UUID] | None = None) -> str:
     """SQL for whether the tables contradict a row of feature_states: other code was at work since.
+
+    Parameters
+    ----------
+    connection : Connection
+        Asked when the measurements of empty sessions would have been made.
+    session_ids : collection of UUID, optional
+        Only these are going to be compared.
 
     Returns
     -------
@@ -67,15 +80,22 @@ def outdated(connection: Connection) -> str:
         some appeared for a session that waited, or went, or were replaced; or a session that was empty has
         recordings. What is running or ignored is so whatever the tables say.
     """
+    narrowed = "true" if session_ids is None else "recording_session_id = ANY (:session_ids)"
+    empty = few_of(
+        connection,
+        f"SELECT recording_session_id AS id FROM heimdall.feature_states WHERE state = 'empty' AND {narrowed}",
+        {} if session_ids is None else {"session_ids": list(session_ids)},
+    )
+    span = EVER if empty is None else span_of(connection, empty)
     return f"""
         CASE WHEN fs.state IN ('running', 'ignored') THEN false
              WHEN fs.state IN ('done', 'partial')
              THEN mf.recording_session_id IS NULL OR fs.feature_version IS DISTINCT FROM {VERSION}
              WHEN fs.state = 'empty'
              THEN mf.recording_session_id IS NOT NULL
-                  OR EXISTS (SELECT 1 FROM heimdall.recording_sessions s
-                             CROSS JOIN LATERAL ({linked_measurements(connection, "(SELECT s.*)")}) m
-                             WHERE s.id = fs.recording_session_id)
+                  OR (SELECT 1 FROM heimdall.recording_sessions s
+                      CROSS JOIN LATERAL ({linked_measurements(connection, "(SELECT s.*)", span)}) m
+                      WHERE s.id = fs.recording_session_id LIMIT 1) IS NOT NULL
              WHEN fs.new_inputs IS NOT NULL THEN fs.feature_version IS DISTINCT FROM {VERSION}
              ELSE mf.recording_session_id IS NOT NULL END"""
 
@@ -87,23 +107,24 @@ MISPLACED = """
 """The same by the presence of rows alone: no row of features is read, which at a million sessions takes minutes."""
 
 
-def contradicted(connection: Connection, *, among: str | None = None) -> str:
+def contradicted(connection: Connection, session_ids: Collection[UUID] | None = None) -> str:
     """SQL for the rows of feature_states that measurement_features, or the measurements, contradict.
 
     Parameters
     ----------
     connection : Connection
         Asked how large the database is.
-    among : str, optional
-        An array of ids, in SQL: only these are compared, and as thoroughly as in a small database.
+    session_ids : collection of UUID, optional
+        Only these are compared, and as thoroughly as in a small database; the parameter ``session_ids`` names them.
 
     Returns
     -------
     str
         A SELECT of (id).
     """
-    condition = outdated(connection) if among is not None or is_small(connection) else MISPLACED
-    narrowed = "true" if among is None else f"{{0}}.recording_session_id = ANY ({among})"
+    is_thorough = session_ids is not None or is_small(connection)
+    condition = outdated(connection, session_ids) if is_thorough else MISPLACED
+    narrowed = "true" if session_ids is None else "{0}.recording_session_id = ANY (:session_ids)"
     return f"""
         SELECT fs.recording_session_id AS id FROM heimdall.feature_states fs
         LEFT JOIN heimdall.measurement_features mf
@@ -111,15 +132,24 @@ def contradicted(connection: Connection, *, among: str | None = None) -> str:
         WHERE {narrowed.format("fs")} AND {condition}"""
 
 
-def suspects(connection: Connection) -> tuple[str, dict[str, Any]]:
-    """SQL for the sessions that have to be looked at, and its parameters.
+def suspects(connection: Connection) -> tuple[str, dict[str, Any], Span]:
+    """SQL for the sessions that have to be looked at, its parameters, and a span.
 
     Returns
     -------
-    tuple of (str, dict)
+    tuple of (str, dict, Span)
         A SELECT of (id), each once: sessions that are new, gone or not completed any more, that other code touched, or
-        that had no recordings. Some of them may be as feature_states says.
+        that had no recordings. Some of them may be as feature_states says. The span covers their measurements.
     """
+    found, parameters = _suspects(connection)
+    few = few_of(connection, found, parameters)
+    if few is None:
+        return found, parameters, EVER
+    these = "SELECT unnest(CAST(:suspects AS uuid[])) AS id"
+    return these, {"suspects": few}, span_of(connection, few)
+
+
+def _suspects(connection: Connection) -> tuple[str, dict[str, Any]]:
     since = last_beat(connection, DISCOVERY)
     if since is None or is_small(connection):
         return (
@@ -130,11 +160,13 @@ def suspects(connection: Connection) -> tuple[str, dict[str, Any]]:
             UNION ({contradicted(connection)}) UNION ({_CHANGED})""",
             {},
         )
-    late = """
+    lately = Span.since(since - OVERLAP).on("m")
+    late = f"""
             UNION
             SELECT fs.recording_session_id FROM heimdall.measurements m
             JOIN heimdall.feature_states fs USING (recording_session_id)
-            WHERE m.iq_data_location IS NOT NULL AND m.created_at >= :looked_since AND fs.state = 'empty'"""
+            WHERE m.iq_data_location IS NOT NULL AND m.created_at >= :looked_since AND {lately}
+              AND fs.state = 'empty'"""
     return (
         f"""
             SELECT s.id FROM heimdall.recording_sessions s
@@ -162,7 +194,7 @@ def current_sessions(connection: Connection) -> tuple[str, dict[str, Any]]:
         measurements_with_features, feature_version, stale_reason, reason, waiting_since). A session is taken from its
         row in feature_states, unless it is a suspect. Conditions on ``sessions`` are pushed down into the tables.
     """
-    found, parameters = suspects(connection)
+    found, parameters, span = suspects(connection)
     return (
         f"""
         WITH suspects AS MATERIALIZED ({found}),
@@ -179,7 +211,7 @@ def current_sessions(connection: Connection) -> tuple[str, dict[str, Any]]:
             SELECT c.id, {STARTS.format("s")}, c.state, c.measurements_total, c.measurements_with_features,
                    c.feature_version, c.stale_reason, CASE WHEN k.state = c.state THEN k.reason END,
                    {WAITING_SINCE}
-            FROM ({classified(connection, "wanted")}) c
+            FROM ({classified(connection, "wanted", span)}) c
             JOIN wanted s ON s.id = c.id
             LEFT JOIN heimdall.feature_states k ON k.recording_session_id = c.id)""",
         parameters,

@@ -128,6 +128,25 @@ feature_states = sa.Table(
     sa.Column("reported_at", _timestamp),  # when Dagster was told of the features that are stored; null: not yet
     sa.Column("retired_at", _timestamp),  # when its key was taken from Dagster, since newer ones fill the window
     sa.Column("updated_at", _timestamp, nullable=False, server_default=sa.func.now()),
+    sa.Column("known_source_id", UUID),  # the source that the session named when it was looked at last
+    sa.Column("frequency_hz", sa.BigInteger),  # that all its measurements had then; null: several, or none
+    sa.Column("measurements_used", sa.Integer, nullable=False, server_default="0"),  # whose samples are in the row
+)
+
+feature_sources = sa.Table(  # known_sources as they were when the planner looked last
+    "feature_sources",
+    metadata,
+    sa.Column("id", UUID, primary_key=True),
+    sa.Column("frequency_hz", sa.BigInteger),
+    sa.Column("latitude", _float),
+    sa.Column("longitude", _float),
+    sa.Column("power_dbm", _float),
+)
+
+feature_rechecks = sa.Table(
+    "feature_rechecks",
+    metadata,
+    sa.Column("recording_session_id", UUID, primary_key=True),  # its inputs or its truth may have changed
 )
 
 feature_totals = sa.Table(
@@ -140,6 +159,7 @@ feature_totals = sa.Table(
     sa.Column("sessions", sa.BigInteger, nullable=False),  # differences; their sums are what feature_states holds
     sa.Column("measurements", sa.BigInteger, nullable=False),
     sa.Column("with_features", sa.BigInteger, nullable=False),
+    sa.Column("used", sa.BigInteger, nullable=False, server_default="0"),
 )
 
 feature_changes = sa.Table(
@@ -157,6 +177,15 @@ feature_vanished_partitions = sa.Table(
     sa.Column("vanished_at", _timestamp, nullable=False, server_default=sa.func.clock_timestamp()),
 )
 
+feature_strays = sa.Table(
+    "feature_strays",
+    metadata,
+    sa.Column("recording_session_id", UUID, primary_key=True),
+    # "timestamp" of measurements that name the session and lie far outside its window
+    sa.Column("first_at", _timestamp, nullable=False),
+    sa.Column("last_at", _timestamp, nullable=False),
+)
+
 receiver_settings = sa.Table(
     "receiver_settings",
     metadata,
@@ -167,6 +196,7 @@ receiver_settings = sa.Table(
     sa.Column("passband_high_hz", _float),
     sa.Column("remove_dc", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("response", JSONB(none_as_null=True)),  # [[offset_hz, response_db], ...]
+    sa.Column("station_id", UUID),  # websdr_stations.id; null: not known when it was set
 )
 
 feature_attempts = sa.Table(
@@ -199,6 +229,17 @@ feature_heartbeats = sa.Table(
     sa.Column("beat_at", _timestamp, nullable=False),
     sa.Column("position", UUID),  # the session at which a look that goes round all of them stopped
     sa.Column("process", JSONB(none_as_null=True)),  # who left it: host, pid, started_at, release
+)
+
+feature_stoppages = sa.Table(
+    "feature_stoppages",
+    metadata,
+    sa.Column("task", sa.Text, primary_key=True),  # sensor, schedule, reports
+    sa.Column("since", _timestamp, nullable=False, server_default=sa.func.clock_timestamp()),
+    sa.Column("last_at", _timestamp, nullable=False, server_default=sa.func.clock_timestamp()),
+    sa.Column("failures", sa.Integer, nullable=False, server_default="1"),  # one after the other
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("message", sa.Text, nullable=False),
 )
 
 feature_pauses = sa.Table(

@@ -16,14 +16,16 @@ MOST_DIFFERENCES = 256
 
 RECOUNT = """
     SELECT state, feature_version, stale_reason IS NOT NULL AS is_marked_stale, count(*) AS sessions,
-           sum(measurements_total)::bigint AS measurements, sum(measurements_with_features)::bigint AS with_features
+           sum(measurements_total)::bigint AS measurements, sum(measurements_with_features)::bigint AS with_features,
+           sum(measurements_used)::bigint AS used
     FROM heimdall.feature_states GROUP BY 1, 2, 3"""
 SUMS = """
     SELECT state, feature_version, is_marked_stale, sum(sessions)::bigint AS sessions,
-           sum(measurements)::bigint AS measurements, sum(with_features)::bigint AS with_features
+           sum(measurements)::bigint AS measurements, sum(with_features)::bigint AS with_features,
+           sum(used)::bigint AS used
     FROM heimdall.feature_totals GROUP BY 1, 2, 3
-    HAVING sum(sessions) <> 0 OR sum(measurements) <> 0 OR sum(with_features) <> 0"""
-_COLUMNS = "state, feature_version, is_marked_stale, sessions, measurements, with_features"
+    HAVING sum(sessions) <> 0 OR sum(measurements) <> 0 OR sum(with_features) <> 0 OR sum(used) <> 0"""
+_COLUMNS = "state, feature_version, is_marked_stale, sessions, measurements, with_features, used"
 
 
 def compact(connection: Connection) -> None:

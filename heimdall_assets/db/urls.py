@@ -19,6 +19,12 @@ HEIMDALL_DRIVER = "postgresql+psycopg"
 DAGSTER_DRIVER = "postgresql+psycopg2"
 """dagster-postgres is written for psycopg2; SQLAlchemy 2.1 takes plain ``postgresql://`` for psycopg 3."""
 
+_SSLMODES = {
+    **{mode: mode for mode in ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")},
+    **dict.fromkeys(("false", "0", "off", "no"), "disable"),
+}
+"""By the value that other drivers take for ``ssl``."""
+
 EMBEDDED_DATABASE = "heimdall"
 
 
@@ -78,4 +84,26 @@ def _parse(value: str, variable: str) -> URL:
         raise SettingError(f"{variable}: an @ in user or password is written %40")
     if not url.database:
         raise SettingError(f"{variable}={without_password(value)} names no database")
+    _refuse_unknown_options(url, variable)
     return url
+
+
+def _refuse_unknown_options(url: URL, variable: str) -> None:
+    """Raise for an option in a URL that libpq does not know; URLs are often those of another driver."""
+    if not url.query:
+        return
+    from psycopg.pq import Conninfo  # noqa: PLC0415  # most URLs need none of it
+
+    known = {option.keyword.decode() for option in Conninfo.get_defaults()}
+    for option, given in url.query.items():
+        if option in known:
+            continue
+        value = given if isinstance(given, str) else ",".join(given)
+        remedy = "leave it out"
+        if option in {"ssl", "ssl_mode", "tls"}:
+            remedy = f"write sslmode={_SSLMODES.get(value.lower(), 'require')} instead"
+        shown = "***" if "pass" in option.lower() else value
+        raise SettingError(
+            f"{variable}: {option}={shown} is an option of another driver, such as asyncpg or JDBC; {remedy} "
+            "(options are those of libpq)"
+        )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from heimdall_assets.db.values import json_number
 from heimdall_assets.records import UNCALIBRATED_DB, ReceiverSettings
 
 if TYPE_CHECKING:
@@ -24,29 +25,48 @@ STATION_PLACE = "station_place"
 CORRECTED = "corrected"
 """The stale_reason of features of measurements whose rate, frequency, format or time was corrected since."""
 
-OTHER_TRUTH = "other_truth"
-"""The stale_reason of features of a session that names another known source since."""
 
-
-def in_force(station: str, moment: str) -> str:
+def in_force(station: str, station_id: str, moment: str) -> str:
     """SQL for the row of receiver_settings that holds for a station at a moment, if there is one.
 
     Parameters
     ----------
-    station, moment : str
-        SQL expressions.
+    station, station_id, moment : str
+        SQL expressions: the station's name; its id as text, NULL where that is not known; a time.
     """
     return f"""
         SELECT rs.* FROM heimdall.receiver_settings rs
-        WHERE rs.station = {station} AND rs.valid_from <= {moment}
-        ORDER BY rs.valid_from DESC LIMIT 1"""
+        WHERE {is_of("rs", station, station_id)} AND rs.valid_from <= {moment}
+        ORDER BY rs.valid_from DESC, rs.station = {station} DESC LIMIT 1"""
+
+
+def is_of(row: str, station: str, station_id: str) -> str:
+    """SQL for whether a row of receiver_settings is of a station.
+
+    The id decides, so that a station that is renamed keeps its settings. The name does only where the id is not known:
+    none was noted, the station itself has none, or the one that had it is gone and another one has its name.
+    """
+    return f"""
+        CASE WHEN {row}.station_id::text = {station_id} THEN true
+             WHEN {row}.station = {station}
+             THEN {station_id} IS NULL OR {row}.station_id IS NULL
+                  OR NOT EXISTS (SELECT 1 FROM heimdall.websdr_stations known WHERE known.id = {row}.station_id)
+             ELSE false END""".strip()
+
+
+def id_of(station: str) -> str:
+    """SQL for the id, as text, of the station that has a name, or had it when settings were set for it."""
+    return f"""
+        coalesce((SELECT named.id::text FROM heimdall.websdr_stations named WHERE named.name = {station}),
+                 (SELECT was.station_id::text FROM heimdall.receiver_settings was WHERE was.station = {station}
+                  ORDER BY was.valid_from DESC LIMIT 1))""".strip()
 
 
 _SETTINGS_AT = sa.text(f"""
     SELECT st.name, held.calibration_db, held.passband_low_hz, held.passband_high_hz, held.remove_dc,
            held.response
-    FROM unnest(CAST(:stations AS text[])) st (name)
-    CROSS JOIN LATERAL ({in_force("st.name", "CAST(:moment AS timestamptz)")}) held""")
+    FROM (SELECT given.name, {id_of("given.name")} AS id FROM unnest(CAST(:stations AS text[])) given (name)) st
+    CROSS JOIN LATERAL ({in_force("st.name", "st.id", "CAST(:moment AS timestamptz)")}) held""")
 
 
 def settings_at(connection: Connection, stations: Collection[str], moment: datetime) -> dict[str, ReceiverSettings]:
@@ -87,9 +107,10 @@ def differs_from_settings(moment: str) -> str:
         EXISTS (
             SELECT 1 FROM jsonb_each(CASE WHEN jsonb_typeof(mf.extraction_metadata -> 'receivers') = 'object'
                                           THEN mf.extraction_metadata -> 'receivers' END) input (rx_id, used)
-            LEFT JOIN LATERAL ({in_force("input.rx_id", moment)}) held ON true
-            WHERE CASE WHEN (coalesce({_number("used -> 'calibration_db'")}, {UNCALIBRATED_DB}),
-                             {_number("used -> 'passband_hz' -> 0")}, {_number("used -> 'passband_hz' -> 1")},
+            CROSS JOIN LATERAL (SELECT coalesce(used ->> 'station_id', {id_of("input.rx_id")}) AS id) station
+            LEFT JOIN LATERAL ({in_force("input.rx_id", "station.id", moment)}) held ON true
+            WHERE CASE WHEN (coalesce({json_number("used -> 'calibration_db'")}, {UNCALIBRATED_DB}),
+                             {json_number("used -> 'passband_hz' -> 0")}, {json_number("used -> 'passband_hz' -> 1")},
                              coalesce(used -> 'remove_dc' = 'true', false),
                              nullif(used -> 'response', 'null'))
                             IS DISTINCT FROM
@@ -115,8 +136,5 @@ def differs_from_places() -> str:
         EXISTS (
             SELECT 1 FROM unnest(mf.receiver_features) r
             JOIN heimdall.websdr_stations st ON st.name = r ->> 'rx_id'
-            WHERE ({_number("r -> 'rx_lat'")}, {_number("r -> 'rx_lon'")}) IS DISTINCT FROM ({", ".join(here)}))"""
-
-
-def _number(value: str) -> str:
-    return f"CASE WHEN jsonb_typeof({value}) = 'number' THEN ({value})::double precision END"
+            WHERE ({json_number("r -> 'rx_lat'")}, {json_number("r -> 'rx_lon'")})
+                  IS DISTINCT FROM ({", ".join(here)}))"""

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from heimdall_assets.db.locks import keep_settings
-from heimdall_assets.db.sessions import classified
+from heimdall_assets.db.sessions import classified, few_of, span_of
 from heimdall_assets.db.suspects import contradicted
 from heimdall_assets.db.tables import feature_states as states
+from heimdall_assets.db.windows import EVER
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -107,7 +108,7 @@ def absorb(connection: Connection, session_ids: Collection[UUID] | None = None) 
     """
     if session_ids is None:
         return _featured(_set_as_is(connection, contradicted(connection), {}))
-    found = contradicted(connection, among=":session_ids")
+    found = contradicted(connection, session_ids)
     return _featured(_set_as_is(connection, found, {"session_ids": list(session_ids)}))
 
 
@@ -173,6 +174,11 @@ _IS_RETRY = "fs.state = 'pending' AND c.state = 'partial' AND fs.feature_version
 def _set_as_is(connection: Connection, found: str, parameters: dict[str, Any]) -> dict[UUID, str]:
     """Set states to what the tables say, for the sessions that a SELECT of (id) finds; returns those that changed."""
     keep_settings(connection)
+    span, few = EVER, few_of(connection, found, parameters)
+    if few is not None:
+        if not few:
+            return {}
+        found, parameters, span = _THESE, {"session_ids": few}, span_of(connection, few)
     kept = f"{_IS_SAME} OR {_IS_RETRY}"
     query = f"""
         WITH found AS MATERIALIZED ({found}),
@@ -181,7 +187,8 @@ def _set_as_is(connection: Connection, found: str, parameters: dict[str, Any]) -
         UPDATE heimdall.feature_states fs
         SET state = c.state, measurements_total = c.measurements_total,
             measurements_with_features = c.measurements_with_features, feature_version = c.feature_version,
-            stale_reason = c.stale_reason, new_inputs = c.new_inputs,
+            stale_reason = c.stale_reason, new_inputs = c.new_inputs, known_source_id = c.known_source_id,
+            frequency_hz = c.frequency_hz, measurements_used = c.measurements_used,
             attempts = CASE WHEN {kept} THEN fs.attempts ELSE 0 END,
             next_attempt_at = CASE WHEN {kept} THEN fs.next_attempt_at END,
             reason = CASE WHEN {_IS_SAME} THEN fs.reason END, message = CASE WHEN {_IS_SAME} THEN fs.message END,
@@ -189,13 +196,15 @@ def _set_as_is(connection: Connection, found: str, parameters: dict[str, Any]) -
                                            ELSE fs.first_seen_completed_at END,
             reported_at = CASE WHEN {_IS_SAME} THEN fs.reported_at END,
             updated_at = clock_timestamp()
-        FROM ({classified(connection, "wanted")}) c
+        FROM ({classified(connection, "wanted", span)}) c
         WHERE fs.recording_session_id = c.id
           -- looked at again: a worker may have begun since
           AND fs.state NOT IN ('running', 'ignored') AND fs.reserved_by IS NULL
-          AND (fs.state, fs.measurements_total, fs.measurements_with_features, fs.feature_version, fs.new_inputs)
+          AND (fs.state, fs.measurements_total, fs.measurements_with_features, fs.feature_version, fs.new_inputs,
+               fs.stale_reason, fs.known_source_id, fs.frequency_hz, fs.measurements_used)
               IS DISTINCT FROM
-              (c.state, c.measurements_total, c.measurements_with_features, c.feature_version, c.new_inputs)
+              (c.state, c.measurements_total, c.measurements_with_features, c.feature_version, c.new_inputs,
+               c.stale_reason, c.known_source_id, c.frequency_hz, c.measurements_used)
         RETURNING fs.recording_session_id AS id, fs.state"""
     return {row.id: row.state for row in connection.execute(sa.text(query), parameters)}
 

@@ -24,9 +24,10 @@ from dagster import (
     DagsterInstance,
     asset_check,
 )
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 from sqlalchemy.engine import Connection
 
-from heimdall_assets.db import network, partitions, quality
+from heimdall_assets.db import network, partitions, quality, stoppages
 from heimdall_assets.db.coverage import coverage_figures
 from heimdall_assets.db.engine import transaction
 from heimdall_assets.defs.events import FEATURES_KEY
@@ -45,6 +46,8 @@ LATEST_KEYS = 500
 
 REPORT_GRACE = timedelta(minutes=15)
 """A session may have features for so long before Dagster shows it: it is told within a few idle ticks."""
+
+PLANNING_GOES_ON = "planning_goes_on"
 
 LEAST_HZ = 50.0
 """What a beacon may be off whatever its frequency; receivers on long waves know it to a fraction of a hertz only."""
@@ -113,6 +116,14 @@ def _pending_is_young(scene: Scene) -> Verdict:
         f"{figures['recordings_pending']:,} sessions wait, the oldest since {age_s:,.0f} s, at most {most_s:g} s",
         {"oldest_pending_age_seconds": age_s, "most_pending_seconds": most_s},
     )
+
+
+def _planning_goes_on(scene: Scene) -> Verdict:
+    failing = stoppages.current(scene.connection)
+    if not failing:
+        return Verdict(True, "neither the sensor, nor the schedule, nor the reports fail")
+    is_stopped = any(each.is_lasting and each.stops_planning for each in failing)
+    return Verdict(not is_stopped, "; ".join(each.in_words for each in failing))
 
 
 def _no_receiver_is_quiet(scene: Scene) -> Verdict:
@@ -219,6 +230,13 @@ CHECKS = (
         _pending_is_young,
     ),
     Check(
+        PLANNING_GOES_ON,
+        COVERAGE_KEY,
+        f"No error has kept the sensor or the schedule from planning for more than {stoppages.LONGEST_S:.0f} s.",
+        AssetCheckSeverity.ERROR,
+        _planning_goes_on,
+    ),
+    Check(
         "partitions_agree",
         COVERAGE_KEY,
         f"Dagster shows what PostgreSQL holds: the latest {LATEST_KEYS} partitions and sessions are compared. The "
@@ -255,6 +273,19 @@ CHECKS = (
 
 def evaluations(heimdall: Heimdall, instance: DagsterInstance) -> list[AssetCheckEvaluation]:
     """All checks as events, for sensor and schedule."""
+    return _evaluations(CHECKS, heimdall, instance)
+
+
+def report_stoppage(heimdall: Heimdall, instance: DagsterInstance) -> None:
+    """Turn the check of planning red where it is stopped: the tick that failed reports nothing else."""
+    [check] = [check for check in CHECKS if check.name == PLANNING_GOES_ON]
+    latest = instance.event_log_storage.get_latest_asset_check_execution_by_key([check.key]).get(check.key)
+    [evaluation] = _evaluations([check], heimdall, instance)
+    if not evaluation.passed and (latest is None or latest.status != AssetCheckExecutionRecordStatus.FAILED):
+        instance.report_runless_asset_event(evaluation)
+
+
+def _evaluations(checks: Sequence[Check], heimdall: Heimdall, instance: DagsterInstance) -> list[AssetCheckEvaluation]:
     return [
         AssetCheckEvaluation(
             asset_key=check.asset_key,
@@ -265,7 +296,7 @@ def evaluations(heimdall: Heimdall, instance: DagsterInstance) -> list[AssetChec
             metadata=verdict.metadata,
             blocking=False,
         )
-        for check, verdict in _judge(CHECKS, heimdall, instance)
+        for check, verdict in _judge(checks, heimdall, instance)
     ]
 
 

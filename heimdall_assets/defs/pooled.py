@@ -18,6 +18,8 @@ from dagster_postgres.run_storage import PostgresRunStorage
 from dagster_postgres.schedule_storage import PostgresScheduleStorage
 from sqlalchemy.engine import Engine
 
+from heimdall_assets.db.connections import set_session
+
 KEPT_CONNECTIONS = 2
 """A process's threads mostly take turns; more are opened while they do not, as many as it takes."""
 
@@ -33,9 +35,11 @@ def pooled_engine(url: str) -> Engine:
 @lru_cache(maxsize=8)
 def _engine(url: str, _pid: int) -> Engine:
     """By process: a child that was forked must not speak on its parent's connections."""
-    return sa.create_engine(
+    engine = sa.create_engine(
         url, isolation_level="AUTOCOMMIT", pool_size=KEPT_CONNECTIONS, max_overflow=-1, pool_pre_ping=True
     )
+    set_session(engine)
+    return engine
 
 
 class PooledRunStorage(PostgresRunStorage):

@@ -1,19 +1,21 @@
 """The schedule: every five minutes, everything that is still pending, however old."""
 
 import logging
+from functools import partial
 
-from dagster import DefaultScheduleStatus, RunRequest, ScheduleEvaluationContext, SkipReason, schedule
+from dagster import DagsterInstance, DefaultScheduleStatus, RunRequest, ScheduleEvaluationContext, SkipReason, schedule
 from sqlalchemy.engine import Engine
 
-from heimdall_assets.db import pauses, requests
+from heimdall_assets.db import pauses, requests, stoppages
 from heimdall_assets.db.engine import transaction
+from heimdall_assets.defs.apart import done_apart, planning
 from heimdall_assets.defs.checks import evaluations
 from heimdall_assets.defs.jobs import extract_features
 from heimdall_assets.defs.logs import shown_in
 from heimdall_assets.defs.planner import plan_tick, run_request
 from heimdall_assets.defs.reports import report_events
 from heimdall_assets.defs.resources import Heimdall
-from heimdall_assets.errors import DatabaseError
+from heimdall_assets.errors import DatabaseUnavailable, SessionBusy, WrongDatabase
 from heimdall_assets.extraction import check_inputs
 from heimdall_assets.records import FEATURE_VERSION
 from heimdall_assets.settings import Settings
@@ -48,17 +50,15 @@ def _tick(context: ScheduleEvaluationContext, heimdall: Heimdall) -> list[RunReq
     )
     try:
         with heimdall.engine() as engine:
-            with transaction(engine) as connection:
-                is_held = pauses.current_pause(connection) is not None
-            if not is_held:
-                check_inputs(engine, settings)
-                _ask_for_stale(engine, settings)
-            plan = plan_tick(context.instance, engine, settings, since=None, is_schedule=True)
-        for report in report_events(heimdall):
-            context.instance.report_runless_asset_event(report)
-        for evaluation in evaluations(heimdall, context.instance):
-            context.instance.report_runless_asset_event(evaluation)
-    except DatabaseError as error:
+            with planning(context.instance, heimdall, engine, stoppages.SCHEDULE):
+                with transaction(engine) as connection:
+                    is_held = pauses.current_pause(connection) is not None
+                if not is_held:
+                    check_inputs(engine, settings)
+                    _ask_for_stale(engine, settings)
+                plan = plan_tick(context.instance, engine, settings, since=None, is_schedule=True)
+            done_apart(engine, partial(_report, context.instance, heimdall))
+    except (DatabaseUnavailable, WrongDatabase, SessionBusy) as error:
         return SkipReason(f"{error.reason}: {error.message}")
     if plan.pause is not None:
         return SkipReason(plan.pause.in_words)
@@ -67,6 +67,13 @@ def _tick(context: ScheduleEvaluationContext, heimdall: Heimdall) -> list[RunReq
     if not plan.batches:
         return SkipReason("another planner is at work" if plan.is_busy else "nothing to plan")
     return [run_request(batch, "schedule") for batch in plan.batches]
+
+
+def _report(instance: DagsterInstance, heimdall: Heimdall) -> None:
+    for report in report_events(heimdall):
+        instance.report_runless_asset_event(report)
+    for evaluation in evaluations(heimdall, instance):
+        instance.report_runless_asset_event(evaluation)
 
 
 def _ask_for_stale(engine: Engine, settings: Settings) -> None:

@@ -2,7 +2,7 @@
 
 import logging
 import uuid
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Literal
 
@@ -20,11 +20,12 @@ from dagster import (
 )
 from sqlalchemy.engine import Connection, Engine
 
-from heimdall_assets.db import reconciliations
+from heimdall_assets.db import reconciliations, stoppages
 from heimdall_assets.db.coverage import last_attempt_finished
 from heimdall_assets.db.engine import transaction
 from heimdall_assets.db.locks import planner_lock
 from heimdall_assets.db.states import database_time
+from heimdall_assets.defs.apart import done_apart, planning
 from heimdall_assets.defs.checks import evaluations
 from heimdall_assets.defs.jobs import extract_features, extract_sessions
 from heimdall_assets.defs.logs import shown_in
@@ -35,7 +36,7 @@ from heimdall_assets.defs.resources import Heimdall
 from heimdall_assets.defs.runs import fail_dead_runs, has_open_runs
 from heimdall_assets.defs.tags import ORIGIN_TAG
 from heimdall_assets.defs.upkeep import reconcile_partitions, retention
-from heimdall_assets.errors import DatabaseError
+from heimdall_assets.errors import DatabaseUnavailable, SessionBusy, WrongDatabase
 
 logger = logging.getLogger(__name__)
 
@@ -77,28 +78,55 @@ def _tick(context: SensorEvaluationContext, heimdall: Heimdall) -> SensorResult 
     cursor = Cursor.parse(context.cursor)
     try:
         with heimdall.engine() as engine:
-            with transaction(engine) as connection:
-                now = database_time(connection)
-                lockless = fail_dead_runs(context.instance, connection, LOCKED_JOB_NAMES, cursor.lockless_runs)
-            looked_at = cursor.discovered_until
-            since = looked_at - OVERLAP if looked_at else None
-            plan = plan_tick(context.instance, engine, heimdall.settings, since=since, is_schedule=False)
-            with transaction(engine) as connection:
-                cursor = replace(cursor, lockless_runs=lockless)
-                if not plan.is_busy:
-                    cursor = replace(cursor, discovered_until=now)
-                cursor, due = _report_due(context.instance, connection, cursor, plan, now)
-            events: list[Event] = [*report_events(heimdall, is_whole=due == "whole")] if due else []
-            if due == "whole":
-                events += evaluations(heimdall, context.instance)
-            upkeep = [] if plan.is_busy else _reconciliation_asked(context.instance, engine)
-            if not plan.is_busy:
-                doubt_failed_runs(context.instance, engine, since=(looked_at or now) - FAILED_OVERLAP)
-                limit = REPORTS_A_BUSY_TICK if plan.batches else REPORTS_A_TICK
-                report(context.instance, engine, heimdall.settings, limit=limit)
-    except DatabaseError as error:
+            with planning(context.instance, heimdall, engine, stoppages.SENSOR):
+                with transaction(engine) as connection:
+                    now = database_time(connection)
+                    lockless = fail_dead_runs(context.instance, connection, LOCKED_JOB_NAMES, cursor.lockless_runs)
+                since = cursor.discovered_until - OVERLAP if cursor.discovered_until else None
+                plan = plan_tick(context.instance, engine, heimdall.settings, since=since, is_schedule=False)
+            after = _after_planning(context.instance, heimdall, engine, plan, cursor, now)
+    except (DatabaseUnavailable, WrongDatabase, SessionBusy) as error:
         return SkipReason(f"{error.reason}: {error.message}")
-    return _result(plan, cursor, events, upkeep)
+    cursor = replace(after.cursor, lockless_runs=lockless)
+    return _result(plan, cursor if plan.is_busy else replace(cursor, discovered_until=now), after)
+
+
+@dataclass
+class _After:
+    """What a tick does besides planning: its cursor, its events, and the runs of the daily jobs."""
+
+    cursor: Cursor
+    events: list[Event] = field(default_factory=list)
+    upkeep: list[RunRequest] = field(default_factory=list)
+
+
+def _after_planning(
+    instance: DagsterInstance, heimdall: Heimdall, engine: Engine, plan: Plan, cursor: Cursor, now: datetime
+) -> _After:
+    """Report; what fails here is shown and tried again, and the plan is launched all the same."""
+    after = _After(cursor)
+
+    def report_coverage() -> None:
+        with transaction(engine) as connection:
+            reported, due = _report_due(instance, connection, cursor, plan, now)
+        # tried again in a minute where it fails
+        after.cursor = replace(cursor, coverage_at=reported.coverage_at)
+        if due:
+            after.events += report_events(heimdall, is_whole=due == "whole")
+        if due == "whole":
+            after.events += evaluations(heimdall, instance)
+        after.cursor = reported
+
+    def look_for_upkeep() -> None:
+        after.upkeep = _reconciliation_asked(instance, engine)
+
+    def show_features() -> None:
+        doubt_failed_runs(instance, engine, since=(cursor.discovered_until or now) - FAILED_OVERLAP)
+        limit = REPORTS_A_BUSY_TICK if plan.batches else REPORTS_A_TICK
+        report(instance, engine, heimdall.settings, limit=limit)
+
+    done_apart(engine, report_coverage, *([] if plan.is_busy else [look_for_upkeep, show_features]))
+    return after
 
 
 def _reconciliation_asked(instance: DagsterInstance, engine: Engine) -> list[RunRequest]:
@@ -113,16 +141,16 @@ def _reconciliation_asked(instance: DagsterInstance, engine: Engine) -> list[Run
     return [RunRequest(run_key=f"reconcile-{uuid.uuid4()}", job_name=reconcile_partitions.name, tags=tags)]
 
 
-def _result(plan: Plan, cursor: Cursor, events: list[Event], upkeep: list[RunRequest]) -> SensorResult:
-    if plan.batches or upkeep:
+def _result(plan: Plan, cursor: Cursor, after: _After) -> SensorResult:
+    if plan.batches or after.upkeep:
         if plan.batches:
             logger.info("planned %d sessions in %d batches", plan.num_sessions, len(plan.batches))
         return SensorResult(
-            run_requests=[*(run_request(batch, "sensor") for batch in plan.batches), *upkeep],
+            run_requests=[*(run_request(batch, "sensor") for batch in plan.batches), *after.upkeep],
             cursor=cursor.text(),
-            asset_events=events,
+            asset_events=after.events,
         )
-    return SensorResult(skip_reason=SkipReason(_why_nothing(plan)), cursor=cursor.text(), asset_events=events)
+    return SensorResult(skip_reason=SkipReason(_why_nothing(plan)), cursor=cursor.text(), asset_events=after.events)
 
 
 def _why_nothing(plan: Plan) -> str:

@@ -17,6 +17,7 @@ from dagster_postgres import DagsterPostgresStorage
 from sqlalchemy import event
 from sqlalchemy.exc import DisconnectionError
 
+from heimdall_assets.db.connections import set_session
 from heimdall_assets.db.engine import create_database_if_missing
 from heimdall_assets.db.presence import be_present
 from heimdall_assets.db.urls import dagster_url, expected_dagster_url
@@ -89,14 +90,16 @@ class HeimdallStorage(DagsterPostgresStorage):
 
 
 def _check_pool_of(storage: Any) -> None:
-    """Have a storage's connections checked before they are used, where the webserver lets it keep some open.
+    """Have a storage's connections set up, and checked before they are used, where the webserver keeps some open.
 
-    A restart of PostgreSQL breaks them, and each would be an error page for the next who looks.
+    The webserver's storage makes another engine. A restart of PostgreSQL breaks its connections, and each would be an
+    error page for the next who looks.
     """
     optimize = storage.optimize_for_webserver
 
     def optimize_and_check(**limits: int) -> None:
         optimize(**limits)
+        set_session(storage._engine)  # noqa: SLF001  # as below
         dialect = storage._engine.dialect  # noqa: SLF001  # a storage has no other way to its engine
 
         def check(connection: Any, _record: object, _proxy: object) -> None:

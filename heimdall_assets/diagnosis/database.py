@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from heimdall_assets.db import heartbeats, migrate, pauses
+from heimdall_assets.db import condition, heartbeats, migrate, pauses, stoppages
+from heimdall_assets.db.connections import is_pooled
 from heimdall_assets.db.engine import open_engine, transaction
 from heimdall_assets.db.states import database_time
 from heimdall_assets.db.urls import dagster_url, heimdall_url
 from heimdall_assets.diagnosis.findings import FAILURE, OK, WARNING, Finding
-from heimdall_assets.errors import DatabaseError, DatabaseUnavailable, WrongDatabase
+from heimdall_assets.errors import DatabaseError, DatabaseUnavailable, UnfitServer, WrongDatabase
 from heimdall_assets.release import installed_release
 
 if TYPE_CHECKING:
@@ -52,6 +53,8 @@ def dagster_finding(settings: Settings) -> Finding:
     try:
         with transaction(engine) as connection:
             connection.execute(sa.text("SELECT 1"))
+    except UnfitServer as error:
+        return Finding("dagster_database", FAILURE, error.problem, error.remedy)
     except WrongDatabase as error:
         remedy = f"`heimdall up` creates it where the role may; else let a DBA, or set {variable}"
         return Finding("dagster_database", FAILURE, f"{engine.url.database}: {error.message}", remedy)
@@ -69,11 +72,17 @@ def _of_engine(engine: Engine) -> Iterator[Finding]:
             before = time.time()
             theirs = database_time(connection).timestamp()
             ours = (before + time.time()) / 2
+            pooler = (
+                ", through a pooler that keeps sessions" if is_pooled(connection.connection.driver_connection) else ""
+            )
+    except UnfitServer as error:
+        yield Finding("database", FAILURE, error.problem, error.remedy)
+        return
     except DatabaseError as error:
         remedy = "see that the server runs, and that HEIMDALL_DATABASE_URL names it, its database and a role that may"
         yield Finding("database", FAILURE, error.message, remedy)
         return
-    yield Finding("database", OK, f"PostgreSQL {version} answers, database {engine.url.database}")
+    yield Finding("database", OK, f"PostgreSQL {version} answers, database {engine.url.database}{pooler}")
     yield clock_finding(theirs - ours)
     try:
         migrate.require_current(engine)
@@ -86,6 +95,8 @@ def _of_engine(engine: Engine) -> Iterator[Finding]:
         with transaction(engine) as connection:
             yield pause_finding(connection)
             yield daemon_finding(connection)
+            yield planning_finding(connection)
+            yield rows_finding(connection)
             yield release_finding(connection)
     except DatabaseError as error:
         yield Finding("tables", FAILURE, error.message, "see `heimdall db grants`, which lists what a role needs")
@@ -120,6 +131,25 @@ def daemon_finding(connection: Connection) -> Finding:
         return Finding("daemon", OK, f"planned {silence_s:.0f} s ago{place}")
     remedy = "start it again, and see that the sensor is on: Dagster's UI, Automation"
     return Finding("daemon", FAILURE, f"silent for {silence_s:.0f} s; was{place or ' somewhere'}", remedy)
+
+
+def planning_finding(connection: Connection) -> Finding:
+    """Check that no error keeps sensor, schedule or reports from their work."""
+    failing = stoppages.current(connection)
+    if not failing:
+        return Finding("planning", OK, "neither the sensor, nor the schedule, nor the reports fail")
+    is_stopped = any(each.is_lasting and each.stops_planning for each in failing)
+    remedy = "set right what it names; the ticks in Dagster's UI, Automation, say more, and the next one that succeeds"
+    message = "; ".join(each.in_words for each in failing)
+    return Finding("planning", FAILURE if is_stopped else WARNING, message, f"{remedy} ends it")
+
+
+def rows_finding(connection: Connection) -> Finding:
+    """Check that no session fails by a value in its own rows."""
+    found = condition.bad_rows(connection)
+    if found is None:
+        return Finding("rows", OK, "no session fails for a value that cannot be worked with")
+    return Finding("rows", WARNING, found.in_words, "`heimdall backfill --retry-failed --reason bad_row` afterwards")
 
 
 def release_finding(connection: Connection) -> Finding:

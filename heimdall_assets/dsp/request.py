@@ -84,10 +84,15 @@ class Request:
 
     @property
     def chunk_length(self) -> int:
-        """Samples in a full chunk; a product that misses a whole number by rounding alone counts as that."""
-        product = self.sample_rate_hz * self.chunk_duration_ms / 1000
-        nearest = round(product)
-        return nearest if math.isclose(product, nearest, rel_tol=1e-12) else math.floor(product)
+        """Samples in a full chunk."""
+        return samples_per_chunk(self.sample_rate_hz, self.chunk_duration_ms)
+
+
+def samples_per_chunk(sample_rate_hz: float, chunk_duration_ms: float) -> int:
+    """Samples in a full chunk; a product that misses a whole number by rounding alone counts as that."""
+    product = sample_rate_hz * chunk_duration_ms / 1000
+    nearest = round(product)
+    return nearest if math.isclose(product, nearest, rel_tol=1e-12) else math.floor(product)
 
 
 def _is_count(value: object) -> bool:

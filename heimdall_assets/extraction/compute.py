@@ -8,8 +8,9 @@ import traceback
 from typing import TYPE_CHECKING
 
 from heimdall_assets.dsp import analyze, summarize
-from heimdall_assets.errors import ExtractionFailed, HeimdallError, UnexpectedError
+from heimdall_assets.errors import ExtractionFailed, HeimdallError, UnexpectedError, UnknownReceiver, storable
 from heimdall_assets.extraction.recordings import Recordings
+from heimdall_assets.extraction.series import Series, require_sound
 from heimdall_assets.records import (
     FEATURE_VERSION,
     InputIdentity,
@@ -53,19 +54,22 @@ def compute_session(
 
     Raises
     ------
+    BadRow
+        The session's row, or its known source's, holds a value that cannot be worked with.
     ExtractionFailed
         No receiver has features.
     UnexpectedError
         Something that the project does not know went wrong; the traceback is kept.
     """
     started = time.perf_counter()
+    require_sound(session)
     by_station: dict[str, list[Measurement]] = {}
     for measurement in session.measurements:
         by_station.setdefault(measurement.station.name, []).append(measurement)
     failures: list[HeimdallError] = []
-    order = (measurements[0] for measurements in by_station.values())
+    order = (measurements[0] for measurements in by_station.values() if measurements[0].station.is_known)
     with Recordings(order, settings, noted, places) as recordings:
-        receivers = [_best_of(measurements, settings, failures, recordings) for measurements in by_station.values()]
+        receivers = [_receiver(measurements, settings, failures, recordings) for measurements in by_station.values()]
     if all(receiver.features is None for receiver in receivers):
         raise ExtractionFailed(failures)
     source = session.known_source
@@ -79,25 +83,19 @@ def compute_session(
     )
 
 
-def _best_of(
+def _receiver(
     measurements: list[Measurement], settings: Settings, failures: list[HeimdallError], recordings: Recordings
 ) -> ReceiverFeatures:
-    """One receiver's features; where it left several measurements, of the first that can be used.
-
-    A receiver that failed adds one error to ``failures``.
-    """
-    errors: list[tuple[Measurement, HeimdallError]] = []
-    for measurement in measurements:
-        try:
-            return _measure(measurement, settings, recordings)
-        except HeimdallError as error:
-            failure = error
-        except Exception as error:  # noqa: BLE001  # the one place that turns a failure into a stored error
-            failure = UnexpectedError.of(error)
-        errors.append((measurement, failure))
-        logger.info("measurement %s of %s: %s", measurement.id, measurement.station.name, failure.message)
-    # Where a file may still come, that is the error that counts: another attempt is worth it.
-    measurement, failure = next((pair for pair in errors if pair[1].transient), errors[-1])
+    """One receiver's features; a receiver that failed adds its error to ``failures``."""
+    series = Series(measurements, settings, recordings)
+    try:
+        return _measure(series, settings)
+    except HeimdallError as error:
+        failure = error
+    except Exception as error:  # noqa: BLE001  # the one place that turns a failure into a stored error
+        failure = UnexpectedError.of(error)
+    measurement = series.at
+    logger.info("measurement %s of %s: %s", measurement.id, measurement.station.name, failure.message)
     failures.append(failure)
     return ReceiverFeatures(
         station=measurement.station,
@@ -107,8 +105,11 @@ def _best_of(
     )
 
 
-def _measure(measurement: Measurement, settings: Settings, recordings: Recordings) -> ReceiverFeatures:
-    samples, identity, sample_rate_hz, remarks = recordings.read(measurement)
+def _measure(series: Series, settings: Settings) -> ReceiverFeatures:
+    measurement = series.at
+    if not measurement.station.is_known:
+        raise UnknownReceiver(_whose(measurement))
+    samples, identity, sample_rate_hz, remarks = series.read()
     figures = analyze(
         samples,
         sample_rate_hz,
@@ -120,10 +121,16 @@ def _measure(measurement: Measurement, settings: Settings, recordings: Recording
         remove_dc=measurement.settings.remove_dc,
         response=measurement.settings.response,
     )
-    notes = {**figures.notes, "remarks": [*remarks, *figures.notes["remarks"]]}
+    notes = {**figures.notes, "remarks": [*remarks, *figures.notes["remarks"], *series.remarks]}
     return ReceiverFeatures(measurement.station, identity, figures.features, notes, settings=measurement.settings)
+
+
+def _whose(measurement: Measurement) -> str:
+    if measurement.station.id is None:
+        return f"measurement {measurement.id} names no receiver"
+    return f"measurement {measurement.id} is of receiver {measurement.station.id}, which websdr_stations does not have"
 
 
 def traceback_of(error: HeimdallError) -> str | None:
     """The text of an error's traceback where nobody foresaw it; None for the others, whose message says it all."""
-    return "".join(traceback.format_exception(error)) if isinstance(error, UnexpectedError) else None
+    return storable("".join(traceback.format_exception(error))) if isinstance(error, UnexpectedError) else None

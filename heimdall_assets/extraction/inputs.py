@@ -13,7 +13,7 @@ from heimdall_assets.errors import StoreUnavailable
 from heimdall_assets.iq import identify
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
     from uuid import UUID
 
     from sqlalchemy.engine import Engine
@@ -50,9 +50,18 @@ def words_of(locations: Iterable[tuple[UUID, str]], settings: Settings, noted: N
     return " ".join(sorted(words)), is_complete
 
 
-def inputs_of(session: Session, settings: Settings, noted: Noted) -> str:
-    """The words of a session's inputs as they were when they were opened: what is replaced after that is new."""
-    words, _ = words_of(((m.id, m.iq_data_location or "") for m in session.measurements), settings, noted)
+def inputs_of(session: Session, settings: Settings, noted: Noted, usable: Collection[str]) -> str:
+    """The words of a session's inputs as they were when they were opened: what is replaced after that is new.
+
+    Of receivers that are usable, only what was opened counts: their other measurements were not needed. Nor are those
+    of receivers that are not known.
+    """
+    tried = (
+        (m.id, m.iq_data_location or "")
+        for m in session.measurements
+        if m.iq_data_location in noted or (m.station.is_known and m.station.name not in usable)
+    )
+    words, _ = words_of(tried, settings, noted)
     return words
 
 

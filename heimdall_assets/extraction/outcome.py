@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from heimdall_assets.extraction.stored import StoredReceiver, receivers_of
+from heimdall_assets.extraction.stored import StoredReceiver, number_of, receivers_of
 
 if TYPE_CHECKING:
     from typing import Any
@@ -75,6 +75,9 @@ def counted_state(session: Session, known: Any, stored: StoredFeatures | None) -
     return state or ("pending" if session.measurements else "empty")
 
 
+MOST_VERSIONS = 10**9
+"""Versions have nine digits at most: what other code put there may be any number."""
+
 RECEIVER_FIGURES = ("signal_present", "snr_db", "rssi_dbm", "frequency_offset_hz", "bandwidth_hz")
 """Of each receiver: the means over its chunks."""
 
@@ -84,6 +87,7 @@ def summary_of(row: Mapping[str, Any]) -> dict[str, Any]:
     receivers = row["receiver_features"]
     reasons = sorted({str(r["error"].get("reason")) for r in receivers if isinstance(r.get("error"), dict)})
     metadata = row["extraction_metadata"]
+    version = metadata.get("feature_version")
     usable = sum("error" not in r for r in receivers)
     return {
         "receivers": f"{usable} of {len(receivers)}",
@@ -91,8 +95,8 @@ def summary_of(row: Mapping[str, Any]) -> dict[str, Any]:
         "mean_snr_db": row["mean_snr_db"],
         "gdop": row["gdop"],
         "overall_confidence": row["overall_confidence"],
-        "seconds": metadata.get("seconds"),
-        "feature_version": metadata.get("feature_version"),
+        "seconds": number_of(metadata.get("seconds")),
+        "feature_version": version if type(version) is int and abs(version) < MOST_VERSIONS else None,
         "reasons": ", ".join(reasons) or None,
         "by_receiver": [_receiver_figures(receiver) for receiver in receivers_of(row)],
     }

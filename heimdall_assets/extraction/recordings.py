@@ -135,6 +135,7 @@ def read_recording(measurement: Measurement, settings: Settings, noted: Noted | 
         samples = recording.read(0, stretch.num_samples, writable=False)
         identity = InputIdentity(
             measurement_id=measurement.id,
+            measurement_ids=(measurement.id,),
             iq_data_location=location,
             size_bytes=recording.size_bytes,
             etag=recording.etag,

@@ -41,8 +41,11 @@ class StoredReceiver:
     content: Mapping[str, Any]
 
     def mean_of(self, feature: str) -> float | None:
-        """A feature's mean over the chunks; a bare number is one. None where undefined or not to be understood."""
-        return mean_of(self._found(feature))
+        """A feature's mean over the chunks; a bare number is one. None where undefined or not to be understood.
+
+        A receiver that failed has none: its ``signal_present`` is false for readers that look for no error.
+        """
+        return None if self.error is not None else mean_of(self._found(feature))
 
     def aggregate_of(self, feature: str, aggregate: str) -> float | None:
         """One of a feature's aggregates, as our own rows have them."""
@@ -115,7 +118,7 @@ def mean_of(value: object) -> float | None:
         return next((number_of(value[key]) for key in MEAN_KEYS if key in value), None)
     if isinstance(value, Sequence) and not isinstance(value, str):
         numbers = [number for number in map(number_of, value) if number is not None]
-        return sum(numbers) / len(numbers) if numbers else None
+        return number_of(sum(numbers) / len(numbers)) if numbers else None
     return number_of(value)
 
 

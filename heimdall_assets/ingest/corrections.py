@@ -15,7 +15,8 @@ from heimdall_assets.db.engine import transaction
 from heimdall_assets.db.locks import change_settings, session_lock
 from heimdall_assets.db.registration import find_source, source_id
 from heimdall_assets.db.sessions import load_session
-from heimdall_assets.db.validity import CORRECTED, OTHER_TRUTH
+from heimdall_assets.db.truth import OTHER_TRUTH
+from heimdall_assets.db.validity import CORRECTED
 from heimdall_assets.errors import StationElsewhere
 from heimdall_assets.ingest.document import shown
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import PurePath
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from heimdall_assets.errors import (
     MalformedRecording,
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 INGESTED_FOLDER = "ingested"
+LEVEL_SAMPLES = 65_536
 SIGMF_PAIR = (".sigmf-meta", ".sigmf-data")
 
 
@@ -49,6 +53,7 @@ class Probed:
     num_samples: int | None
     warnings: tuple[str, ...]
     modified_at: datetime | None
+    level_db: float | None = None
 
     @property
     def content(self) -> str:
@@ -89,6 +94,7 @@ def probe(
                 num_samples=recording.num_samples,
                 warnings=tuple(f"{place.name}: {remark}" for remark in _remarks(recording, settings)),
                 modified_at=modified_at,
+                level_db=_level_db(recording),
             )
     except (RecordingNotFound, StoreUnavailable, UnknownFormat):
         raise
@@ -129,6 +135,16 @@ def started_at(probed: Sequence[Probed]) -> tuple[datetime, tuple[str, ...]]:
         f"the start time {time:%Y-%m-%d %H:%M:%S} UTC is assumed: it is {what}, since no header or name states one"
     )
     return time, (f"{first.place.name}: {warning}",)
+
+
+def _level_db(recording: IQFile) -> float | None:
+    """Mean power of the first samples in dB relative to full scale; None where there is none."""
+    try:
+        samples = recording.read(0, min(recording.num_samples, LEVEL_SAMPLES))
+    except RecordingError:  # a part that is not needed to register it
+        return None
+    power = float(np.mean(np.abs(samples) ** 2)) if samples.size else 0.0
+    return 10.0 * math.log10(power) if power > 0.0 and math.isfinite(power) else None
 
 
 def duration_s(probed: Probed, settings: Settings) -> float | None:

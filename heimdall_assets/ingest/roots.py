@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from heimdall_assets.errors import RecordingNotFound, SettingError, StoreUnavailable
+from heimdall_assets.errors import RecordingError, RecordingNotFound, SettingError, StoreUnavailable
 from heimdall_assets.ingest.places import LocalPlace, StorePlace, pieces
 from heimdall_assets.iq.locations import LITERAL, store_url
 from heimdall_assets.iq.urls import below, is_object_url, is_url, shown
@@ -17,6 +18,9 @@ from heimdall_assets.iq.urls import below, is_object_url, is_url, shown
 if TYPE_CHECKING:
     from heimdall_assets.ingest.places import Place
     from heimdall_assets.settings import Settings
+
+
+logger = logging.getLogger(__name__)
 
 
 class Root(Protocol):
@@ -35,12 +39,21 @@ class Root(Protocol):
         """
         ...
 
+    def take_back(self) -> None:
+        """Remove what was copied since :meth:`settle`."""
+        ...
+
+    def settle(self) -> None:
+        """Leave what was copied where it is."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class FolderRoot:
     """A folder of this machine, links resolved."""
 
     path: Path
+    copied: list[Path] = field(default_factory=list)
 
     def location(self, place: Place) -> str | None:
         """Path below the folder."""
@@ -56,9 +69,27 @@ class FolderRoot:
         try:
             if not target.exists():
                 _copy(part, target)
+                self.copied.append(target)
         except OSError as error:
             raise StoreUnavailable(f"{part} cannot be copied to {target.parent}: {error.strerror}") from error
         return f"{folder}/{name}"
+
+    def take_back(self) -> None:
+        """Remove the files, and the folders that are empty then."""
+        for target in self.copied:
+            try:
+                target.unlink(missing_ok=True)
+            except OSError as error:
+                logger.warning("%s was copied and cannot be removed: %s", target, error.strerror)
+            for folder in target.parents:
+                if folder == self.path or any(folder.iterdir()):
+                    break
+                folder.rmdir()
+        self.copied.clear()
+
+    def settle(self) -> None:
+        """Keep the files."""
+        self.copied.clear()
 
 
 def _copy(part: Place, target: Path) -> None:
@@ -90,6 +121,7 @@ class BucketRoot:
 
     url: str
     settings: Settings
+    copied: list[str] = field(default_factory=list)
 
     def location(self, place: Place) -> str | None:
         """Key below the root."""
@@ -113,9 +145,26 @@ class BucketRoot:
                 is_there = False
             if not is_there:
                 bucket.put(key, pieces(source), source.modified_at)
+                self.copied.append(location)
         finally:
             source.close()
         return location
+
+    def take_back(self) -> None:
+        """Remove the objects."""
+        from heimdall_assets.iq.buckets import bucket_of  # noqa: PLC0415  # as above
+
+        for location in self.copied:
+            bucket, key = bucket_of(store_url(location, self.url) or "", self.settings)
+            try:
+                bucket.delete(key)
+            except RecordingError as error:
+                logger.warning("%s was copied and cannot be removed: %s", location, error.message)
+        self.copied.clear()
+
+    def settle(self) -> None:
+        """Keep the objects."""
+        self.copied.clear()
 
 
 def writable_root(settings: Settings) -> Root:

@@ -8,6 +8,7 @@ change: then what an ingest wrote is corrected, and each difference is named.
 from __future__ import annotations
 
 import uuid
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from heimdall_assets.db.engine import transaction
 from heimdall_assets.db.registration import NewMeasurement, NewSession, register_session
 from heimdall_assets.db.sessions import load_session
 from heimdall_assets.errors import (
+    DatabaseUnavailable,
     HeimdallError,
     MalformedRecording,
     RecordingError,
@@ -133,15 +135,17 @@ def ingest(
         for place in places:
             try:
                 described = None if stations_file is None else place_of(stations_file, settings)
-                yield _ingest_one(
-                    place,
-                    describe(place, described),
-                    engine,
-                    settings,
-                    root,
-                    format_name=format_name,
-                    correct_stations=correct_stations,
-                )
+                with _all_or_nothing(root):
+                    ingested = _ingest_one(
+                        place,
+                        describe(place, described),
+                        engine,
+                        settings,
+                        root,
+                        format_name=format_name,
+                        correct_stations=correct_stations,
+                    )
+                yield ingested
             except (RecordingError, StationElsewhere, SessionBusy) as error:
                 yield Ingested(str(place), None, error=error)
 
@@ -192,6 +196,7 @@ def _ingest_one(
                 sample_rate_hz=p.sample_rate_hz if (p.sample_rate_hz or 0) <= MAX_RATE_HZ else None,
                 num_samples=p.num_samples,
                 duration_seconds=duration,
+                level_db=p.level_db,
             )
             for p, duration in zip(probed, durations, strict=True)
         ],
@@ -199,17 +204,24 @@ def _ingest_one(
     done = [move_stations(engine, moved)]
     warnings += _ignored_rates(description, probed) + source_warnings(engine, description.known_source)
     is_new = False
-    if stored is None:
-        with transaction(engine) as connection:
-            sharing = sharing_sessions(connection, session)
-            is_new = register_session(connection, session)
-        warnings += tuple(
-            f"session {key} holds the same recordings of {', '.join(map(shown, names))}: "
-            f"`heimdall ignore {key}` takes it out of the work list"
-            for key, names in sharing.items()
-        )
-    else:
-        done.append(correct(engine, settings, session, is_named=description.is_named, is_timed=is_timed))
+    is_about_to_commit = stored is not None
+    try:
+        if stored is None:
+            with transaction(engine) as connection:
+                sharing = sharing_sessions(connection, session)
+                is_new = register_session(connection, session)
+                is_about_to_commit = True
+            warnings += tuple(
+                f"session {key} holds the same recordings of {', '.join(map(shown, names))}: "
+                f"`heimdall ignore {key}` takes it out of the work list"
+                for key, names in sharing.items()
+            )
+        else:
+            done.append(correct(engine, settings, session, is_named=description.is_named, is_timed=is_timed))
+    except DatabaseUnavailable:
+        if is_about_to_commit:  # it may have been committed: better copies too many than a session without its files
+            root.settle()
+        raise
     return Ingested(
         path,
         session_id,
@@ -219,6 +231,17 @@ def _ingest_one(
         corrections=tuple(correction for each in done for correction in each.corrections),
         sessions_stale=sum(each.sessions_stale for each in done),
     )
+
+
+@contextmanager
+def _all_or_nothing(root: Root) -> Iterator[None]:
+    """Remove what was copied inside the block where it fails."""
+    try:
+        yield
+    except BaseException:
+        root.take_back()
+        raise
+    root.settle()
 
 
 def _stored(engine: Engine, session_id: uuid.UUID, settings: Settings) -> Session | None:

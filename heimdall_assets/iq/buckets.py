@@ -158,6 +158,11 @@ class Bucket:
                 max_concurrency=PARTS_AT_A_TIME,
             )  # fmt: skip
 
+    def delete(self, key: str) -> None:
+        """Remove an object."""
+        with self._asking(key):
+            self._store.delete(key)
+
     @contextmanager
     def _asking(self, key: str) -> Iterator[None]:
         name = shown(f"{self.url}/{key}")

@@ -7,16 +7,15 @@ from contextlib import asynccontextmanager
 from urllib.parse import urlencode
 
 from fastapi import FastAPI, Request
+from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import RedirectResponse, Response
 from fastapi.staticfiles import StaticFiles
 
-from heimdall_assets.db.heartbeats import is_daemon_alive
-from heimdall_assets.db.pauses import current_pause
-from heimdall_assets.errors import DatabaseError
 from heimdall_assets.settings import Settings
 from heimdall_assets.web.auth import Guard
 from heimdall_assets.web.database import Database
 from heimdall_assets.web.gate import Gate
+from heimdall_assets.web.health import health_router
 from heimdall_assets.web.login import SEE_OTHER, LogInFirst, login_page, login_router
 from heimdall_assets.web.metrics import metrics_router
 from heimdall_assets.web.pages import pages_router
@@ -48,6 +47,14 @@ def create_app(settings: Settings) -> FastAPI:
     app = FastAPI(title="Heimdall measurement features", docs_url=None, redoc_url=None, lifespan=life)
     guard = Guard(settings, rates)
     app.add_middleware(Gate, rates=rates)
+    if settings.cors_origins:  # outermost: browsers ask first without a token, and read refusals too
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=("GET", "POST", "DELETE"),
+            allow_headers=("Authorization", "Content-Type"),
+            expose_headers=("Retry-After",),
+        )
     answer_problems(app, database)
 
     @app.exception_handler(LogInFirst)
@@ -57,26 +64,7 @@ def create_app(settings: Settings) -> FastAPI:
         target = request.url.path + (f"?{request.url.query}" if request.url.query else "")
         return RedirectResponse(f"/login?{urlencode({'to': target})}", SEE_OTHER)
 
-    @app.get("/health", tags=["health"], summary="Whether it works")
-    def health() -> dict[str, str]:
-        """State of the database, of the daemon and of the switch, for monitors; needs no token.
-
-        A pause is somebody's will and leaves the status as it is.
-        """
-        try:
-            with database.transaction() as connection:
-                daemon = "ok" if is_daemon_alive(connection) else "silent"
-                planning = "on" if current_pause(connection) is None else "paused"
-        except DatabaseError as error:
-            database.forget()
-            return {"status": "degraded", "database": error.reason, "daemon": "unknown", "planning": "unknown"}
-        return {
-            "status": "ok" if daemon == "ok" else "degraded",
-            "database": "ok",
-            "daemon": daemon,
-            "planning": planning,
-        }
-
+    app.include_router(health_router(settings, database))
     app.include_router(tasks_router(settings, database, guard))
     app.include_router(pauses_router(database, guard))
     app.include_router(metrics_router(database, guard))

@@ -10,9 +10,9 @@ from heimdall_assets.db.engine import open_engine, transaction
 from heimdall_assets.db.urls import heimdall_url
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-    from sqlalchemy.engine import Connection, Engine
+    from sqlalchemy.engine import URL, Connection, Engine
 
     from heimdall_assets.settings import Settings
 
@@ -26,10 +26,13 @@ class Database:
     ----------
     settings : Settings
         Where it is.
+    url_of : callable
+        Which database: Heimdall's, or Dagster's.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, url_of: Callable[[Settings], URL] = heimdall_url) -> None:
         self._settings = settings
+        self._url_of = url_of
         self._engine: Engine | None = None
         self._guard = threading.Lock()
 
@@ -56,5 +59,5 @@ class Database:
         # Opened at the first request: a server that is away now may be there then.
         with self._guard:
             if self._engine is None:
-                self._engine = open_engine(heimdall_url(self._settings), pool_size=POOL_SIZE)
+                self._engine = open_engine(self._url_of(self._settings), pool_size=POOL_SIZE)
             return self._engine

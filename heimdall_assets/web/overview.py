@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from heimdall_assets.db import activity, network
+from heimdall_assets.db.condition import Condition
+from heimdall_assets.db.condition import condition as condition_of
 from heimdall_assets.db.coverage import FailureGroup, coverage_figures
-from heimdall_assets.db.heartbeats import is_daemon_alive
 from heimdall_assets.db.recent import trouble_by_reason
 from heimdall_assets.db.states import database_time
 from heimdall_assets.db.suspects import is_small
@@ -72,6 +73,7 @@ class Overview:
     now: datetime
     as_of: datetime
     is_daemon_alive: bool
+    condition: Condition
     figures: Mapping[str, Any]
     states: Sequence[StateLine]
     bar: Markup
@@ -106,6 +108,7 @@ class Overview:
 def read_overview(connection: Connection) -> Overview:
     """Read it; every statement costs about the same at a thousand and at a million sessions."""
     now = database_time(connection)
+    condition = condition_of(connection)
     figures, as_of = _figures(connection, now)
     reports = activity.coverage_history(connection)
     rate = activity.sessions_per_minute(connection)
@@ -117,7 +120,8 @@ def read_overview(connection: Connection) -> Overview:
     return Overview(
         now=now,
         as_of=as_of,
-        is_daemon_alive=is_daemon_alive(connection),
+        is_daemon_alive=condition.daemon == "ok",
+        condition=condition,
         figures=figures,
         states=lines,
         bar=charts.share_bar([(f"state-{line.state}", line.name, line.sessions) for line in lines], _in_words(lines)),

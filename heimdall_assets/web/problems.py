@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
-from heimdall_assets.errors import DatabaseError, UnknownRequest, UnknownSession
+from heimdall_assets.errors import BadData, DatabaseError, UnknownRequest, UnknownSession
 from heimdall_assets.web.gate import HEADERS
 from heimdall_assets.web.rendering import page
 
@@ -67,6 +67,12 @@ def answer_problems(app: FastAPI, database: Database) -> None:
     @app.exception_handler(UnknownSession)
     def unknown(request: Request, error: DatabaseError) -> Response:
         return _answer(request, status.HTTP_404_NOT_FOUND, error.message)
+
+    @app.exception_handler(BadData)
+    def bad_data(request: Request, error: BadData) -> Response:
+        was_given = bool(request.url.query)
+        code = status.HTTP_422_UNPROCESSABLE_CONTENT if was_given else status.HTTP_500_INTERNAL_SERVER_ERROR
+        return _answer(request, code, error.message)
 
     @app.exception_handler(DatabaseError)
     def away(request: Request, error: DatabaseError) -> Response:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from heimdall_assets.db import coverage, features, sessions, states
 from heimdall_assets.dsp import FEATURES
 from heimdall_assets.extraction import counted_state
-from heimdall_assets.extraction.stored import front_end_of
+from heimdall_assets.extraction.stored import front_end_of, inputs_of, number_of, receivers_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Connection
 
+    from heimdall_assets.extraction.stored import StoredReceiver
     from heimdall_assets.records import Measurement, Session
 
 
@@ -96,7 +96,7 @@ def read_session(connection: Connection, session_id: UUID, *, source_tolerance_h
         session=session,
         state=counted_state(session, state, stored) or "not completed",
         row=state,
-        figures={name: _number(row.get(name)) for name in names} if has_features else {},
+        figures={name: number_of(row.get(name)) for name in names} if has_features else {},
         feature_version=stored.feature_version if stored is not None and has_features else None,
         has_features=has_features,
         receivers=_receivers(session, row),
@@ -105,41 +105,32 @@ def read_session(connection: Connection, session_id: UUID, *, source_tolerance_h
 
 
 def _receivers(session: Session, row: Mapping[str, Any]) -> list[ReceiverView]:
-    objects = {str(item.get("rx_id")): item for item in row.get("receiver_features") or [] if isinstance(item, dict)}
-    metadata = row.get("extraction_metadata")
-    inputs = metadata.get("receivers") if isinstance(metadata, dict) else None
+    stored = {receiver.name or "?": receiver for receiver in receivers_of(row)} if row else {}
+    inputs = inputs_of(row) if row else {}
     by_station: dict[str, list[Measurement]] = {}
     for measurement in session.measurements:
         by_station.setdefault(measurement.station.name, []).append(measurement)
     return [
-        _receiver(name, by_station.get(name, []), objects.get(name, {}), (inputs or {}).get(name) or {})
-        for name in sorted({*by_station, *objects})
+        _receiver(name, by_station.get(name, []), stored.get(name), inputs.get(name, {}))
+        for name in sorted({*by_station, *stored})
     ]
 
 
 def _receiver(
-    name: str, measurements: Sequence[Measurement], content: Mapping[str, Any], read: Mapping[str, Any]
+    name: str, measurements: Sequence[Measurement], stored: StoredReceiver | None, read: Mapping[str, Any]
 ) -> ReceiverView:
     used = [m for m in measurements if str(m.id) == str(read.get("measurement_id"))] or list(measurements)
+    error = None if stored is None else stored.error
+    figures = stored if error is None else None
     return ReceiverView(
         name=name,
         measurement_id=used[0].id if used else None,
         location=used[0].iq_data_location if used else None,
-        means={feature.name: _mean(content.get(feature.name)) for feature in FEATURES},
-        input=read,
-        assumed=front_end_of(content.get("notes")),
-        error=_error(content["error"]) if "error" in content else None,
+        means={feature.name: figures.mean_of(feature.name) if figures else None for feature in FEATURES},
+        input={**read, "sample_rate_hz": number_of(read.get("sample_rate_hz"))},
+        assumed="" if stored is None else front_end_of(stored.content.get("notes")),
+        error=None if error is None else _error(error),
     )
-
-
-def _mean(aggregate: Any) -> float | None:
-    return _number(aggregate.get("mean")) if isinstance(aggregate, dict) else None
-
-
-def _number(value: Any) -> float | None:
-    """A finite number; rows that other code wrote may hold anything."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    return value if is_number else None
 
 
 def _error(error: Any) -> str:

@@ -118,13 +118,13 @@ def tasks_router(settings: Settings, database: Database, guard: Guard) -> APIRou
     dependencies = [Depends(guard), Depends(known_parameters)]
     router = APIRouter(prefix=PREFIX, tags=["features"], dependencies=dependencies, responses=REFUSALS)
 
-    def ask(request: Request, selection: Selection, what: str) -> Queued:
+    def ask(request: Request, selection: Selection, what: str, how: str) -> Queued:
         requested_by = f"api {request.state.caller.name}"
         with database.transaction() as connection:
             task_id, is_new = submit_or_join(connection, selection, requested_by=requested_by)
             held = current_pause(connection)
-        logger.info("%s %s as request %s by %s", what, "started" if is_new else "joined", task_id, requested_by)
-        text = f"{what} started" if is_new else f"{what} is already under way: this is the same task"
+        logger.info("%s %s %s as request %s by %s", what, "started" if is_new else "joined", how, task_id, requested_by)
+        text = f"{what} started {how}" if is_new else f"{what} is already under way {how}: this is the same task"
         if held is not None:
             text += f"; it waits: {held.in_words}"
         return Queued(task_id=task_id, message=text, status="queued")
@@ -146,7 +146,7 @@ def tasks_router(settings: Settings, database: Database, guard: Guard) -> APIRou
         is_unlimited = "max_batches" in given.model_fields_set and given.max_batches is None
         selection = Selection(pending=True, limit=None if is_unlimited else size * batches, batch_size=size)
         most = "unlimited" if is_unlimited else str(batches)
-        return ask(request, selection, f"Batch extraction (batch_size={size}, max_batches={most})")
+        return ask(request, selection, "Batch extraction", f"(batch_size={size}, max_batches={most})")
 
     @router.post("/backfill-all", summary="Ask for every pending session")
     def backfill_all(
@@ -158,7 +158,7 @@ def tasks_router(settings: Settings, database: Database, guard: Guard) -> APIRou
         if dry_run:
             with database.transaction() as connection:
                 return Planned(planned=requests.count(connection, selection, feature_version=FEATURE_VERSION))
-        return ask(request, selection, "Full backfill")
+        return ask(request, selection, "Full backfill", "- this may take hours")
 
     @router.get("/tasks/{task_id}", summary="How far a task is", responses={404: NO_TASK})
     def show_task(task_id: UUID) -> TaskState:

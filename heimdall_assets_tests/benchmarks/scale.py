@@ -65,8 +65,8 @@ _AGGREGATE = {"mean": 1.2345, "std": 0.1234, "min": 0.9, "max": 1.5}
 _INPUT = {"measurement_id": "", "iq_data_location": "sessions/2026/a.npy", "size": 1_600_000, "etag": "e"}
 
 
-def fill(engine: Engine, sessions: int) -> None:
-    """Write sessions a minute apart, the last one now, all known and done but some."""
+def fill(engine: Engine, sessions: int, *, minutes_apart: float = 1.0) -> None:
+    """Write sessions some time apart, the last one an hour ago, all known and done but some."""
     receivers = [
         json.dumps({"rx_id": f"RX{i + 1}", "rx_lat": 45.1, "rx_lon": 7.5, **{f.name: _AGGREGATE for f in FEATURES}})
         for i in range(RECEIVERS)
@@ -81,8 +81,8 @@ def fill(engine: Engine, sessions: int) -> None:
             SELECT 'RX' || i, 45 + i * 0.1, 7 + i * 0.1 FROM generate_series(1, {RECEIVERS}) i""",
         # an hour ago at the latest: nothing is new
         f"""INSERT INTO heimdall.recording_sessions (status, session_start, created_at, updated_at, duration_seconds)
-            SELECT 'completed', t, t, t, 10 FROM generate_series(60, {sessions + 59}) i,
-                 LATERAL (SELECT now() - i * interval '1 minute' AS t) x""",
+            SELECT 'completed', t, t, t, 10 FROM generate_series(0, {sessions - 1}) i,
+                 LATERAL (SELECT now() - interval '1 hour' - i * interval '{minutes_apart} minutes' AS t) x""",
         """INSERT INTO heimdall.measurements ("timestamp", websdr_station_id, recording_session_id, frequency_hz,
                                               iq_data_location, created_at)
            SELECT s.created_at, w.id, s.id, 145500000, 'sessions/2026/a.npy', s.created_at

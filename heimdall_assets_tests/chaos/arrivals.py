@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import shutil
@@ -11,7 +12,7 @@ import uuid
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
@@ -21,7 +22,7 @@ from heimdall_assets.errors import DatabaseUnavailable
 from heimdall_assets_tests.factory import GOOD, TRUNCATED
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
     from uuid import UUID
 
@@ -49,6 +50,7 @@ class Sort(StrEnum):
     BROKEN = "broken"  # all are
     EMPTY = "empty"  # no measurement has IQ data
     NEVER = "never"  # its files never come
+    POISONOUS = "poisonous"  # its row holds a value that nobody can work with
 
 
 WEIGHTS = {
@@ -62,7 +64,17 @@ WEIGHTS = {
     Sort.EMPTY: 4,
     Sort.NEVER: 2,
 }
-"""Share of each sort in what arrives, per cent."""
+"""Share of each sort in what arrives, per cent; besides, one in a minute is poisonous."""
+
+POISON: tuple[dict[str, Any], ...] = (
+    {"session_start": "infinity"},
+    {"session_start": "56880-01-01 00:00+00"},
+    {"duration_seconds": math.nan},
+    {"session_end": "-infinity"},
+    {"updated_at": "infinity"},
+    {"created_at": "4714-11-24 00:00+00 BC"},
+)
+"""What a poisonous session holds, in turn."""
 
 
 @dataclass
@@ -107,6 +119,7 @@ def expected_of(arrival: Arrival) -> Expected:
         Sort.PARTIAL: Expected(frozenset({"partial"})),
         Sort.BROKEN: Expected(quarantined, frozenset({TRUNCATION})),
         Sort.EMPTY: Expected(frozenset({"empty"})),
+        Sort.POISONOUS: Expected(quarantined, frozenset({"bad_row", "worker_lost"})),
         Sort.NEVER: Expected(quarantined, gone),  # the last of its attempts may have met something else
     }.get(arrival.sort, Expected(frozenset({"done"})))
 
@@ -195,15 +208,18 @@ class Arrivals:
             self._do_later(later, started, until_s=due_s)
             if self._stopped.is_set():
                 return
-            sorts = [sort for sort in Sort if sort is not Sort.NEVER or due_s < self.seconds / 2]
+            sorts = [sort for sort in WEIGHTS if sort is not Sort.NEVER or due_s < self.seconds / 2]
             (sort,) = rng.choices(sorts, [WEIGHTS[each] for each in sorts])
+            minute, place = divmod(index, A_MINUTE)
+            if place == A_MINUTE // 3:
+                sort = Sort.POISONOUS
             arrival = Arrival(uuid.UUID(int=rng.getrandbits(128), version=4), sort)
             moment_s = due_s + rng.uniform(5, 40)
             if sort in {Sort.LATE, Sort.LATE_RECEIVER}:
                 later.append((moment_s, self.factory.root / _late(arrival.session_id)))
             elif sort is Sort.RECORDED:
                 later.append((due_s + rng.uniform(2, 10), arrival.session_id))
-            self._write(arrival)
+            self._write(arrival, POISON[minute % len(POISON)] if sort is Sort.POISONOUS else {})
             with self._guard:
                 self.known.append(arrival)
         self._do_later(later, started, until_s=self.seconds)
@@ -238,10 +254,11 @@ class Arrivals:
             else:
                 return
 
-    def _write(self, arrival: Arrival) -> None:
+    def _write(self, arrival: Arrival, poison: Mapping[str, Any]) -> None:
         if arrival.sort is Sort.OWN:
             self._deliver(self.factory.root / _own(arrival.session_id))
         now = datetime.now(UTC)
+        columns: dict[str, Any] = {"created_at": now, "updated_at": now, **poison}
         status = "recording" if arrival.sort is Sort.RECORDED else "completed"
         while not self._stopped.is_set():
             try:
@@ -251,8 +268,7 @@ class Arrivals:
                         _locations(arrival),
                         status=status,
                         ids=[arrival.session_id],
-                        created_at=now,
-                        updated_at=now,
+                        **columns,
                     )
             except DatabaseUnavailable:  # whether it was committed is looked up when the server is back
                 self._stopped.wait(RETRY_S)

@@ -41,6 +41,18 @@ def test_a_seed_decides_what_arrives(factory: SessionFactory) -> None:
     assert written == len(first) + len(other)
 
 
+def test_one_session_a_minute_holds_a_value_that_nobody_can_work_with(factory: SessionFactory) -> None:
+    arrivals = Arrivals(factory, seed=5, seconds=24.0)
+    arrivals.start()
+    arrivals.finish()
+    [poisonous] = [arrival for arrival in arrivals.known if arrival.sort is Sort.POISONOUS]
+    query = "SELECT id FROM heimdall.recording_sessions WHERE NOT isfinite(session_start)"
+    assert factory.rows(query) == [(poisonous.session_id,)]
+    expected = expected_of(poisonous)
+    assert expected.states == {"quarantined"}
+    assert "bad_row" in expected.reasons
+
+
 def test_files_of_one_session_alone_are_damaged_once_and_not_while_their_folder_is_away(
     factory: SessionFactory,
 ) -> None:
@@ -68,4 +80,4 @@ def test_files_of_one_session_alone_are_damaged_once_and_not_while_their_folder_
 def test_what_is_left_alone_has_one_end() -> None:
     session_id = uuid.UUID(int=1)
     ends = Counter(state for sort in Sort for state in expected_of(Arrival(session_id, sort)).states)
-    assert ends == {"done": 5, "partial": 1, "quarantined": 2, "empty": 1}
+    assert ends == {"done": 5, "partial": 1, "quarantined": 3, "empty": 1}

@@ -31,7 +31,7 @@ except StoreUnavailable as error:
 STORE = """
 from heimdall_assets.extraction import session
 try:
-    session._store_result(None, None, None)
+    session.store_result(None, None, None)
 except AttributeError:
     print("alive")
 """

@@ -47,6 +47,7 @@ KEYS = [
     "measurements_without_features",
     "coverage_percent",
     "computable_coverage_percent",
+    "measurements_used",
     "oldest_pending_age_seconds",
 ]
 NOWHERE = "postgresql://nobody:secret@127.0.0.1:1/nothing"
@@ -125,6 +126,7 @@ def test_stats_counts_every_session_in_exactly_one_state(
         "measurements_without_features": 11,
         "coverage_percent": 37.5,
         "computable_coverage_percent": 50.0,
+        "measurements_used": 4,
     }
 
 

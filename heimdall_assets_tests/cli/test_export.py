@@ -64,7 +64,7 @@ def test_parquet_read_back_is_a_row_a_session_and_receiver_with_72_figures_and_t
     frame = pd.read_parquet(path)
     assert len(frame) == done
     assert not frame.duplicated(["recording_session_id", "station_name"]).any()
-    assert list(frame.columns[-72:]) == NAMES
+    assert [name for name in frame.columns if name in NAMES] == NAMES
     assert (frame.dtypes[NAMES] == "float64").all()
     assert str(frame.dtypes["session_start"]) == "datetime64[us, UTC]"
     assert set(frame["feature_version"]) == {FEATURE_VERSION}

@@ -59,11 +59,19 @@ def test_every_receiver_is_listed_with_what_holds_now_and_with_what_was_set_if_a
         ("2199", None, False),
     ]
     factory.rows("UPDATE heimdall.websdr_stations SET name = 'renamed' WHERE name = 'RX2' RETURNING 1")
+    listed = document("receivers", "list")
+    assert [(item["station"], item["is_registered"]) for item in listed] == [
+        ("RX1", True),
+        ("RX3", True),
+        ("renamed", True),
+    ]
+    assert {name: listed[2][name] for name in held} == held
+    factory.rows("DELETE FROM heimdall.measurements RETURNING 1")
+    factory.rows("DELETE FROM heimdall.websdr_stations WHERE name = 'renamed' RETURNING 1")
     assert [(item["station"], item["is_registered"]) for item in document("receivers", "list")] == [
         ("RX1", True),
         ("RX2", False),
         ("RX3", True),
-        ("renamed", True),
     ]
     lines = heimdall("receivers", "list").stdout.splitlines()
     assert lines[1].split() == ["RX1", "never", "set", "30", "-", "no", "-"]

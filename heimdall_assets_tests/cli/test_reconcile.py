@@ -9,11 +9,13 @@ import pytest
 import sqlalchemy as sa
 
 from heimdall_assets.cli import main
-from heimdall_assets.db import discovery, reconciliations, states
+from heimdall_assets.db import discovery, reconciliations, states, work
 from heimdall_assets.db.engine import transaction
 from heimdall_assets.db.progress import progress
 from heimdall_assets.extraction import extract_session
 from heimdall_assets_tests.cli.test_backfill import run  # noqa: F401  # a fixture
+from heimdall_assets_tests.db.rows import add_features, loosen_stations
+from heimdall_assets_tests.factory import GOOD
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -103,3 +105,22 @@ def test_a_request_that_was_answered_is_done(engine: Engine) -> None:
         assert reconciliations.answer(connection, begun_at=states.database_time(connection)) == 1
     with transaction(engine) as connection:
         assert progress(connection, request_id).status == "done"
+
+
+def test_receivers_that_were_deleted_are_explained_and_no_defect(
+    run: Any,  # noqa: F811
+    factory: SessionFactory,
+    engine: Engine,
+    settings: Settings,
+) -> None:
+    ours, theirs = factory.add((GOOD, GOOD)), factory.add((GOOD, GOOD), minutes=5)
+    extract_session(engine, ours, settings)
+    with transaction(engine) as connection:
+        add_features(connection, theirs, [{"rx_id": "RX1"}, {"rx_id": "RX2"}])
+        discovery.discover(connection)
+        work.absorb_changes(connection, 9)
+        loosen_stations(connection)
+    gone = factory.scalar("DELETE FROM heimdall.websdr_stations WHERE name = 'RX1' RETURNING id")
+    code, output, errors = run("reconcile", "--check", "--json")
+    assert (code, json.loads(output)) == (0, [])
+    assert f"2 sessions have measurements of receiver {gone}" in " ".join(errors.split())

@@ -142,7 +142,7 @@ def test_up_measures_what_comes_in_stops_without_a_trace_and_goes_on_when_starte
     # the printed address holds the token, and no log of the server does
     token = (home / "admin.token").read_text().strip()
     assert f"/login#token={token}\n" in log.read_text()
-    assert "GET /health" in (home / "logs" / "api.log").read_text()
+    assert "GET /health/live" in (home / "logs" / "api.log").read_text()
     assert token not in (home / "logs" / "api.log").read_text()
     assert heimdall(home, "ingest", str(recording(tmp_path, 1)))[0]["is_new"]
     wait_for_features(home, 1)

@@ -87,6 +87,12 @@ def drop_session_link(connection: Connection) -> None:
     connection.execute(sa.text("ALTER TABLE heimdall.measurements DROP COLUMN recording_session_id"))
 
 
+def loosen_stations(connection: Connection) -> None:
+    """Let measurements be of receivers that are not there, or of none."""
+    for change in ("ALTER websdr_station_id DROP NOT NULL", "DROP CONSTRAINT measurements_websdr_station_id_fkey"):
+        connection.execute(sa.text(f"ALTER TABLE heimdall.measurements {change}"))
+
+
 @contextmanager
 def statements_of(engine: Engine) -> Iterator[list[tuple[str, Any]]]:
     """What is sent to the server inside the block: (statement, parameters), as the driver gets them."""

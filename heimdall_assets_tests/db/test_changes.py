@@ -101,6 +101,13 @@ def test_every_row_that_is_stored_with_features_is_told_to_those_who_listen(
         extract_session(engine, ours, settings)
         extract_session(engine, failed, settings)
         with transaction(engine) as connection:
+            connection.execute(
+                sa.text(
+                    "ALTER TABLE heimdall.measurement_features "
+                    "DROP CONSTRAINT measurement_features_recording_session_id_fkey"
+                )
+            )
+            add_features(connection, uuid.uuid4())  # a synthetic one, of no session
             add_features(connection, theirs)
             send(connection, "DELETE FROM heimdall.measurement_features", theirs)
         told = [note.payload for note in listener.notifies(timeout=5, stop_after=2)]

@@ -110,6 +110,7 @@ def test_every_state_counts_once_and_every_measurement_with_iq_once(engine: Engi
         "total_measurements": 3 + 3 + 4 + 3 + 3 + 0 + 2 + 1 + 3 * 3 + 5,
         "measurements_with_features": 3 + 3 + 3 + 2 + 1,
         "measurements_without_features": 33 - 12,
+        "measurements_used": 12,
         "coverage_percent": 41.67,  # 5 of 12
         "computable_coverage_percent": 50.0,  # 5 of 10
     }

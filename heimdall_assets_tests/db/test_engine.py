@@ -21,7 +21,14 @@ from heimdall_assets.db.engine import (
     transaction,
     translated,
 )
-from heimdall_assets.errors import DatabaseError, DatabaseUnavailable, SessionBusy, WrongDatabase
+from heimdall_assets.errors import (
+    BadData,
+    DatabaseError,
+    DatabaseRefused,
+    DatabaseUnavailable,
+    SessionBusy,
+    WrongDatabase,
+)
 from heimdall_assets_tests.conftest import drop_database, make_database
 
 if TYPE_CHECKING:
@@ -110,10 +117,48 @@ def test_a_database_that_does_not_exist_is_the_wrong_one(server_url: URL) -> Non
         assert not caught.value.transient
 
 
-def test_a_role_that_does_not_exist_is_not_taken_for_a_missing_database(server_url: URL) -> None:
-    with pytest.raises(DatabaseUnavailable, match=r'not available: .*role "nobody_known" does not exist') as caught:
+def test_a_role_that_does_not_exist_is_refused_and_not_taken_for_a_missing_database(server_url: URL) -> None:
+    with pytest.raises(DatabaseRefused, match=r'let the role in .*role "nobody_known" does not exist') as caught:
         create_database_if_missing(server_url.set(username="nobody_known"))
     assert "CREATE DATABASE" not in caught.value.message
+    assert "not available" not in caught.value.message
+    assert not caught.value.transient
+
+
+def test_a_role_that_may_not_log_in_or_connect_is_refused(server_url: URL, database_url: URL) -> None:
+    with role(server_url, "NOLOGIN") as url, engine_of(url) as engine, pytest.raises(DatabaseRefused) as caught:
+        run(engine, "SELECT 1")
+    assert "is not permitted to log in" in caught.value.message
+    with role(server_url, "LOGIN") as url, engine_of(url.set(database=database_url.database)) as engine:
+        with engine_of(database_url) as owner:
+            run(owner, f"REVOKE CONNECT ON DATABASE {database_url.database} FROM PUBLIC")
+        with pytest.raises(DatabaseRefused, match="permission denied for database"):
+            run(engine, "SELECT 1")
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT now() + 1e300 * interval '1 second'",
+        "SELECT 'infinity'::timestamptz - interval 'infinity'",
+        "SELECT timestamptz '294276-12-31' + interval '1 year'",
+        "SELECT '1e400'::numeric::double precision",
+        "SELECT 9223372036854775807 + 1",
+        "SELECT '\\u0000'::jsonb",
+        "SELECT '\"\\ud800\"'::jsonb",
+        "SELECT 'x'::int",
+    ],
+)
+def test_arithmetic_and_values_that_postgresql_cannot_hold_are_bad_data(engine: Engine, statement: str) -> None:
+    with pytest.raises(BadData, match="a value that cannot be held: ") as caught:
+        run(engine, statement)
+    assert not caught.value.transient
+
+
+def test_a_text_that_cannot_be_sent_is_bad_data_and_not_a_lost_connection(engine: Engine) -> None:
+    statement = sa.select(tables.websdr_stations).where(tables.websdr_stations.c.name == "a\x00b")
+    with pytest.raises(BadData, match="NUL"), transaction(engine) as connection:
+        connection.execute(statement)
 
 
 @pytest.mark.parametrize(

@@ -125,7 +125,13 @@ def test_a_result_is_stored_with_the_keys_that_readers_know(engine: Engine) -> N
                 "bandwidth_hz": UNDEFINED,
                 "notes": {"clipped": 0.25},
             },
-            {"rx_id": "RX2", "rx_lat": 45.0, "rx_lon": 8.0, "error": {"reason": "truncated", "message": "cut off"}},
+            {
+                "rx_id": "RX2",
+                "rx_lat": 45.0,
+                "rx_lon": 8.0,
+                "error": {"reason": "truncated", "message": "cut off"},
+                "signal_present": False,
+            },
         ],
         "tx_latitude": 45.1,
         "tx_longitude": 7.9,
@@ -138,10 +144,17 @@ def test_a_result_is_stored_with_the_keys_that_readers_know(engine: Engine) -> N
             "package_version": version("heimdall-assets"),
             "run_id": "run-1",
             "seconds": 0.1235,
+            "iq_duration_ms": 50.0,
+            "sample_rate_hz": 200_000.0,
+            "num_chunks": 5,
+            "chunk_duration_ms": 200.0,
+            "frequency_hz": 145.5e6,
             "ground_truth": "session",
             "receivers": {
                 "RX1": {
                     "measurement_id": str(uuid.UUID(int=5)),
+                    "measurement_ids": [],
+                    "station_id": None,
                     "iq_data_location": "RX1.npy",
                     "format": "npy",
                     "sample_rate_hz": 200_000.0,
@@ -159,6 +172,8 @@ def test_a_result_is_stored_with_the_keys_that_readers_know(engine: Engine) -> N
                 },
                 "RX2": {
                     "measurement_id": str(uuid.UUID(int=6)),
+                    "measurement_ids": [],
+                    "station_id": None,
                     "iq_data_location": "gone.npy",
                     **dict.fromkeys(
                         (
@@ -253,6 +268,11 @@ def test_a_failure_has_no_receivers_no_confidence_and_its_reason(engine: Engine)
         "package_version": version("heimdall-assets"),
         "run_id": "run-2",
         "seconds": 1.2346,
+        "iq_duration_ms": None,
+        "sample_rate_hz": None,
+        "num_chunks": None,
+        "chunk_duration_ms": None,
+        "frequency_hz": None,
         "receivers": {},
     }
 
@@ -373,3 +393,22 @@ def test_a_session_that_was_deleted_meanwhile_refuses_its_result(engine: Engine)
 
     with pytest.raises(DatabaseError, match="violates foreign key constraint"):
         store()
+
+
+@pytest.mark.parametrize(("check", "expected"), [("true", 1), ("{} BETWEEN 2 AND 15", None), ("{} > 0", 1)])
+def test_newer_databases_are_told_how_many_receivers_a_row_has_as_far_as_they_allow(
+    engine: Engine, check: str, expected: int | None
+) -> None:
+    name = "num_receivers_in_sample"
+    with transaction(engine) as connection:
+        connection.execute(sa.text(f"ALTER TABLE heimdall.measurement_features ADD {name} int"))
+        connection.execute(
+            sa.text(f"ALTER TABLE heimdall.measurement_features ADD CHECK ({name} IS NULL OR {check.format(name)})")
+        )
+        of = session(engine, SOURCE)
+        failure = ReceiverFailure("truncated", "cut off", transient=False)
+        for attempt in (1, 2):
+            receivers = [receiver("RX1"), receiver("RX2", failure)]
+            assert replace_features(connection, result(of, receivers), attempt=attempt, only_failed=False)
+            found = connection.scalar(sa.text(f"SELECT {name} FROM heimdall.measurement_features"))
+            assert found == expected

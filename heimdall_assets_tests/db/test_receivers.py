@@ -158,3 +158,38 @@ def test_settings_outlive_an_upgrade(engine: Engine) -> None:
     migrate.upgrade(engine)
     with transaction(engine) as connection:
         assert settings_at(connection, ["RX1"], T) == {"RX1": ReceiverSettings(1.0)}
+
+
+def rename(engine: Engine, before: str, after: str) -> None:
+    """Give a receiver another name, as others do."""
+    with transaction(engine) as connection:
+        query = "UPDATE heimdall.websdr_stations SET name = :after WHERE name = :before"
+        connection.execute(sa.text(query), {"before": before, "after": after})
+
+
+def test_a_receiver_that_is_renamed_keeps_its_settings_and_a_new_one_of_its_name_has_none(engine: Engine) -> None:
+    with transaction(engine) as connection:
+        add_station(connection, "A")
+        receivers.set_settings(connection, "A", T, calibration_db=1.0)
+    rename(engine, "A", "B")
+    with transaction(engine) as connection:
+        add_station(connection, "A")
+        assert settings_at(connection, ["A", "B"], T) == {"A": ReceiverSettings(), "B": ReceiverSettings(1.0)}
+        assert [item.station for item in receivers.settings_history(connection)] == ["B"]
+        later = T + timedelta(days=1)
+        receivers.set_settings(connection, "B", later, calibration_db=2.0)
+        assert settings_at(connection, ["B"], later)["B"] == ReceiverSettings(2.0)
+        assert receivers.remove_settings(connection, "B", T).is_changed
+        assert settings_at(connection, ["B"], T)["B"] == ReceiverSettings()
+
+
+def test_the_name_wins_where_the_id_is_not_known(engine: Engine) -> None:
+    with transaction(engine) as connection:
+        add_station(connection, "A")
+        receivers.set_settings(connection, "A", T, calibration_db=1.0)
+        connection.execute(sa.text("DELETE FROM heimdall.websdr_stations"))
+        assert settings_at(connection, ["A"], T)["A"] == ReceiverSettings(1.0)
+        add_station(connection, "A")  # with another id
+        assert settings_at(connection, ["A"], T)["A"] == ReceiverSettings(1.0)
+        connection.execute(sa.text("UPDATE heimdall.receiver_settings SET station_id = NULL"))
+        assert settings_at(connection, ["A"], T)["A"] == ReceiverSettings(1.0)

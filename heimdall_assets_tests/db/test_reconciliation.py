@@ -106,7 +106,7 @@ def test_sums_that_are_wrong_are_found_and_counted_again(engine: Engine, session
     with transaction(engine) as connection:
         send(connection, "UPDATE heimdall.feature_totals SET sessions = sessions + 1 WHERE state = 'done'")
         (item,) = reconciliation.disagreements(connection)
-        assert (item.session_id, item.should_be) == (None, "1 sessions, 3 of 3 measurements")
+        assert (item.session_id, item.should_be) == (None, "1 sessions, 3 of 3 measurements, 3 used")
         assert f"state done, version {FEATURE_VERSION}" in item.why
         assert reconciliation.repair(connection, RULE) == reconciliation.Repair(0, 0, 0, 0, recounted=True)
         assert found(connection) == []

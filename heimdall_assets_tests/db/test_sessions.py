@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import sqlalchemy as sa
 
-from heimdall_assets.db import discovery
+from heimdall_assets.db import discovery, tables
 from heimdall_assets.db.coverage import coverage_figures
 from heimdall_assets.db.engine import open_engine, transaction
 from heimdall_assets.db.sessions import classified, has_session_link, linked_measurements, load_session
 from heimdall_assets.errors import UnknownSession
 from heimdall_assets.records import Measurement, Station
-from heimdall_assets_tests.db.rows import add_features, add_measurement, add_session, drop_session_link
+from heimdall_assets_tests.db.rows import add_features, add_measurement, add_session, drop_session_link, loosen_stations
 from heimdall_assets_tests.factory import FIRST_START, GOOD, SessionFactory
 
 if TYPE_CHECKING:
@@ -124,9 +124,9 @@ def test_the_sessions_own_source_is_the_truth_whatever_is_nearer_in_frequency(
 
 @pytest.mark.parametrize(
     ("offsets_hz", "expected"),
-    [((200, -900), "0"), ((200, -200), None), ((200, 200), None), ((1001,), None), ((-1000,), "0"), ((), None)],
+    [((200, -900), None), ((200, 1001), "0"), ((200, 200), None), ((1001,), None), ((-1000,), "0"), ((), None)],
 )
-def test_without_one_the_nearest_within_the_tolerance_is_taken_but_never_one_of_several(
+def test_without_one_the_only_one_within_the_tolerance_is_taken_but_never_one_of_several(
     factory: SessionFactory, engine: Engine, offsets_hz: tuple[int, ...], expected: str | None
 ) -> None:
     key = factory.add()
@@ -152,6 +152,7 @@ class Window:
     created: int
     ended: int | None
     duration: int | None
+    source_hz: int | None
 
     def bounds(self) -> tuple[int, int] | None:
         """First and last step of the window; None where it has no end."""
@@ -166,19 +167,39 @@ def moment(step: int | None) -> datetime | None:
     return None if step is None else FIRST_START + timedelta(seconds=10 * step)
 
 
-def owner(windows: list[Window], step: int) -> uuid.UUID | None:
-    """Whose window a measurement without a link falls in: the one that opened last, then the smallest id."""
+def owner(windows: list[Window], step: int, frequency_hz: int | None, named: set[uuid.UUID]) -> uuid.UUID | None:
+    """Whose window a measurement without a link falls in: the one that opened last, then the smallest id.
+
+    The windows of sessions that measurements name do not count, nor do those of sessions on other frequencies.
+    """
     open_then = [
         (-bounds[0], window.key)
         for window in windows
-        if (bounds := window.bounds()) is not None and bounds[0] <= step <= bounds[1]
+        if (bounds := window.bounds()) is not None
+        and bounds[0] <= step <= bounds[1]
+        and window.key not in named
+        and (
+            window.source_hz is None
+            or (frequency_hz is not None and abs(frequency_hz - window.source_hz) <= TOLERANCE_HZ)
+        )
     ]
     return min(open_then)[1] if open_then else None
+
+
+SOURCES_HZ = (7_000_000, 14_000_000)
 
 
 def random_windows(connection: Connection, rng: random.Random) -> list[Window]:
     """Sessions of all kinds on so coarse a grid that bounds and starts often coincide."""
     windows = []
+    sources = {
+        frequency_hz: connection.execute(
+            sa.insert(tables.known_sources)
+            .values(name="s", frequency_hz=frequency_hz)
+            .returning(tables.known_sources.c.id)
+        ).scalar_one()
+        for frequency_hz in (*SOURCES_HZ, None)
+    }
     for _ in range(40):
         started, ended, duration = rng.randrange(30), rng.randrange(30), rng.randrange(6)
         window = Window(
@@ -187,6 +208,7 @@ def random_windows(connection: Connection, rng: random.Random) -> list[Window]:
             rng.randrange(30),
             rng.choice((started + duration, ended, None, None)),
             rng.choice((duration, duration, None)),
+            rng.choice((None, *SOURCES_HZ)),
         )
         add_session(
             connection,
@@ -196,6 +218,9 @@ def random_windows(connection: Connection, rng: random.Random) -> list[Window]:
             session_end=moment(window.ended),
             duration_seconds=None if window.duration is None else 10.0 * window.duration,
             status=rng.choice(("completed", "recording", "failed")),
+            known_source_id=rng.choice((sources[window.source_hz], None))
+            if window.source_hz is None
+            else sources[window.source_hz],
         )
         windows.append(window)
     return windows
@@ -208,19 +233,28 @@ def test_every_measurement_belongs_to_the_one_session_that_the_rule_names(
 ) -> None:
     """Against the rule in a few lines of Python, over sessions that overlap in every way."""
     rng = random.Random(seed)
-    expected: dict[uuid.UUID, uuid.UUID | None] = {}
+    made: dict[uuid.UUID, tuple[uuid.UUID | None, int, int | None]] = {}
+    all_named: set[uuid.UUID] = set()
     with transaction(engine) as connection:
         if not has_link:
             drop_session_link(connection)
         windows = random_windows(connection, rng)
         for _ in range(150):
             step = rng.randrange(35)
-            named = rng.choice(windows).key if has_link and rng.random() < 0.3 else None
+            named = rng.choice(windows[::3]).key if has_link and rng.random() < 0.3 else None
             link: dict[str, Any] = {"recording_session_id": named} if has_link else {}
             location = rng.choice(("a.npy", "a.npy", None))
-            key = add_measurement(connection, FIRST_START + timedelta(seconds=10 * step), location=location, **link)
+            frequency_hz = rng.choice((7_000_000, 7_000_000, 7_001_000, 7_001_001, 14_000_900, None))
+            moment = FIRST_START + timedelta(seconds=10 * step)
+            key = add_measurement(connection, moment, location=location, frequency_hz=frequency_hz, **link)
+            if named is not None:
+                all_named.add(named)
             if location is not None:
-                expected[key] = named or owner(windows, step)
+                made[key] = (named, step, frequency_hz)
+        expected = {
+            key: named or owner(windows, step, frequency_hz, all_named)
+            for key, (named, step, frequency_hz) in made.items()
+        }
         assert has_session_link(connection) is has_link
         query = f"""
             WITH wanted AS MATERIALIZED (SELECT * FROM heimdall.recording_sessions)
@@ -272,6 +306,56 @@ def test_a_source_without_a_place_is_no_ground_truth(factory: SessionFactory, en
     factory.rows("UPDATE heimdall.known_sources SET latitude = NULL RETURNING 1")
     session = load(engine, factory.add(known_source_id=source))
     assert (session.known_source, session.ground_truth) == (None, None)
+
+
+def test_a_named_source_without_a_place_is_not_replaced_by_one_on_the_frequency(
+    factory: SessionFactory, engine: Engine
+) -> None:
+    own = add_source(factory, "own", 145_500_000)
+    factory.rows("UPDATE heimdall.known_sources SET longitude = NULL RETURNING 1")
+    add_source(factory, "near", 145_500_100)
+    session = load(engine, factory.add(known_source_id=own))
+    assert (session.known_source, session.ground_truth, session.known_source_id) == (None, None, own)
+
+
+def test_a_source_without_a_place_on_the_frequency_leaves_several_in_question(
+    factory: SessionFactory, engine: Engine
+) -> None:
+    add_source(factory, "placeless", 145_500_500)
+    factory.rows("UPDATE heimdall.known_sources SET latitude = NULL, longitude = NULL RETURNING 1")
+    key = factory.add()
+    assert load(engine, key).ground_truth is None
+    add_source(factory, "placed", 145_500_000)
+    assert load(engine, key).ground_truth is None
+
+
+@pytest.mark.parametrize("place", [(91.0, 8.0), (45.0, 190.0), (float("nan"), 8.0), (45.0, float("-inf"))])
+def test_a_place_that_is_none_on_earth_is_no_ground_truth(
+    factory: SessionFactory, engine: Engine, place: tuple[float, float]
+) -> None:
+    key = factory.add()
+    add_source(factory, "near", 145_500_000)
+    query = "UPDATE heimdall.known_sources SET latitude = :lat, longitude = :lon RETURNING 1"
+    factory.rows(query, lat=place[0], lon=place[1])
+    assert load(engine, key).known_source is None
+
+
+def test_a_measurement_of_a_receiver_that_is_not_known_belongs_to_its_session(
+    factory: SessionFactory, engine: Engine
+) -> None:
+    key = factory.add((GOOD, GOOD))
+    gone = uuid.uuid4()
+    with transaction(engine) as connection:
+        loosen_stations(connection)
+    query = "UPDATE heimdall.measurements SET websdr_station_id = :station WHERE id = :id RETURNING 1"
+    first, second = (measurement.id for measurement in load(engine, key).measurements)
+    factory.rows(query, station=gone, id=first)
+    factory.rows(query, station=None, id=second)
+    stations = {measurement.id: measurement.station for measurement in load(engine, key).measurements}
+    assert stations == {
+        first: Station(str(gone), None, None, is_known=False),
+        second: Station(f"unknown:{second}", None, None, is_known=False),
+    }
 
 
 FIGURES = ("state", "measurements_total", "measurements_with_features", "feature_version")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import sqlalchemy as sa
 
-from heimdall_assets.db import attempts, discovery, states, suspects, work
+from heimdall_assets.db import attempts, discovery, sessions, states, suspects, work
 from heimdall_assets.db.engine import autocommit, transaction
 from heimdall_assets.db.locks import session_lock
 from heimdall_assets.db.states import RetryRule
@@ -58,7 +58,7 @@ def test_discovery_finds_completed_sessions_once_by_time_by_id_or_all(factory: S
 def test_a_look_at_all_finds_many_new_sessions_as_it_finds_few(
     factory: SessionFactory, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(discovery, "FEW", 2)
+    monkeypatch.setattr(sessions, "FEW", 2)
     factory.add_many(3)
     with transaction(engine) as connection:
         assert discovery.discover(connection) == 3

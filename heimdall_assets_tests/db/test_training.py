@@ -15,6 +15,7 @@ from heimdall_assets.db.engine import transaction
 from heimdall_assets.db.training import SampleCount
 from heimdall_assets.dsp import FEATURES
 from heimdall_assets.extraction import extract_session
+from heimdall_assets.extraction.stored import AGGREGATES
 from heimdall_assets.records import FEATURE_VERSION
 from heimdall_assets_tests.db.rows import add_features, add_session, add_station
 from heimdall_assets_tests.factory import GOOD, TRUNCATED
@@ -123,14 +124,20 @@ def test_rows_of_other_code_rows_without_a_session_and_failed_ones_are_no_sample
 
 
 def test_what_other_code_may_have_put_in_place_of_numbers_and_objects_is_null_or_left_out(engine: Engine) -> None:
-    odd = [{"rx_id": "A", "rx_lat": "north", "snr_db": {"mean": "high"}, "rssi_dbm": 7}, "text", 5, {"error": "x"}]
+    odd = [
+        {"rx_id": "A", "rx_lat": "north", "snr_db": {"mean": "high", "max": 10**400}, "rssi_dbm": 7},
+        "text",
+        5,
+        {"error": "x"},
+    ]
     with transaction(engine) as connection:
         key = add_session(connection)
         add_features(connection, key, odd, metadata={"feature_version": 1, "receivers": []})  # type: ignore[arg-type]
         add_features(connection, add_session(connection), ["text"], metadata={})  # type: ignore[list-item]
         (sample,) = rows_of(connection)
         loud = connection.scalar(sa.text(f"SELECT count(*) FROM {training.VIEW} WHERE snr_db_mean > 0"))
-    assert (sample["rx_latitude"], sample["snr_db_mean"], sample["rssi_dbm_mean"]) == (None, None, None)
+    figures = ("rx_latitude", "snr_db_mean", "snr_db_max", "rssi_dbm_mean")
+    assert [sample[name] for name in figures] == [None] * 4
     assert loud == 0
 
 
@@ -182,6 +189,33 @@ def test_heimdalls_services_may_go_on_changing_columns_that_the_view_does_not_re
 def test_the_documentation_lists_the_columns_as_the_database_describes_them(engine: Engine) -> None:
     text = (Path(__file__).parents[2] / "docs" / "training_samples.md").read_text(encoding="utf-8")
     with transaction(engine) as connection:
-        columns = training.sample_columns(connection)[:-72]
+        columns = [
+            column
+            for column in training.sample_columns(connection)
+            if column.name not in {f"{feature.name}_{stat}" for feature in FEATURES for stat in AGGREGATES}
+        ]
     documented = [line for line in text.splitlines() if line.startswith("| ") and not line.startswith("| column")]
     assert documented == [f"| {column.name} | {column.unit} | {column.meaning} |" for column in columns]
+
+
+def test_a_session_that_leaves_completed_takes_its_samples_out(
+    engine: Engine, factory: SessionFactory, settings: Settings
+) -> None:
+    key = factory.add()
+    extract_session(engine, key, settings)
+    for status, count in (("completed", 3), ("recording", 0), ("completed", 3)):
+        factory.rows("UPDATE heimdall.recording_sessions SET status = :status RETURNING 1", status=status)
+        with transaction(engine) as connection:
+            assert len(rows_of(connection)) == count
+
+
+def test_the_approval_is_a_column_whatever_the_database_has(
+    engine: Engine, factory: SessionFactory, settings: Settings
+) -> None:
+    extract_session(engine, factory.add((GOOD,)), settings)
+    with transaction(engine) as connection:
+        assert [row["approval_status"] for row in rows_of(connection)] == [None]
+        connection.execute(
+            sa.text("ALTER TABLE heimdall.recording_sessions ADD approval_status varchar(20) DEFAULT 'approved'")
+        )
+        assert [row["approval_status"] for row in rows_of(connection)] == ["approved"]

@@ -65,6 +65,34 @@ def test_a_url_that_cannot_be_used_names_its_variable_and_hides_its_password(
     assert PASSWORD not in caught.value.message
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ("ssl=require", "ssl=require is an option of another driver.*; write sslmode=require instead"),
+        ("ssl=true", "write sslmode=require instead"),
+        ("ssl=verify-full", "write sslmode=verify-full instead"),
+        ("ssl=False", "write sslmode=disable instead"),
+        ("sslmode=require&prepared_statement_cache_size=0", "prepared_statement_cache_size=0 is .*; leave it out"),
+        ("currentSchema=heimdall&currentSchema=public", "currentSchema=heimdall,public is an option of another"),
+        (f"passwd={PASSWORD}", r"passwd=\*\*\* is an option"),
+    ],
+)
+@pytest.mark.parametrize("variable", ["HEIMDALL_DATABASE_URL", "HEIMDALL_DAGSTER_DATABASE_URL"])
+def test_options_of_other_drivers_are_explained_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, variable: str, options: str, said: str
+) -> None:
+    monkeypatch.setenv("HEIMDALL_DATABASE_URL", "postgresql://host/heimdall")
+    monkeypatch.setenv(variable, f"postgresql+asyncpg://user:{PASSWORD}@host/heimdall?{options}")
+    with pytest.raises(SettingError, match=f"^{variable}: .*{said}") as caught:
+        dagster_url(load_settings())
+    assert PASSWORD not in caught.value.message
+
+
+def test_every_option_of_libpq_is_taken() -> None:
+    url = "postgresql://host/heimdall?sslmode=verify-full&sslrootcert=/ca.pem&target_session_attrs=read-write&keepalives=1"
+    assert len(heimdall_url(load_settings(database_url=url)).query) == 4
+
+
 @hypothesis_settings(deadline=None)
 @given(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=40))
 def test_whatever_follows_the_scheme_is_a_url_or_a_setting_error(rest: str) -> None:

@@ -16,12 +16,14 @@ from heimdall_assets.defs.pooled import PooledEventLogStorage, pooled_engine
 from heimdall_assets.defs.storage import HeimdallStorage
 from heimdall_assets.settings import current_settings
 from heimdall_assets_tests.factory import TRUNCATED
+from heimdall_assets_tests.pooler import needs_pgbouncer, pooled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from dagster import EventLogEntry
+    from sqlalchemy.engine import URL
 
     from heimdall_assets_tests.defs.conftest import Dagster
     from heimdall_assets_tests.factory import SessionFactory
@@ -169,3 +171,22 @@ def test_a_forked_child_has_connections_of_its_own(storage: HeimdallStorage) -> 
     os.close(reader)
     os.close(writer)
     assert answer == b"other"
+
+
+@needs_pgbouncer
+def test_a_run_goes_through_a_pooler_that_keeps_sessions(
+    dagster: Dagster, factory: SessionFactory, database_url: URL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = dagster.register(factory.add_many(3))
+    theirs = dagster_url(current_settings())
+    with pooled(database_url, "session") as url:
+        monkeypatch.setenv("HEIMDALL_DATABASE_URL", url.render_as_string(hide_password=False))
+        through = url.set(database=theirs.database).render_as_string(hide_password=False)
+        monkeypatch.setenv("HEIMDALL_DAGSTER_DATABASE_URL", through)
+        current_settings.cache_clear()
+        with DagsterInstance.get() as instance:
+            instance.optimize_for_webserver(statement_timeout=5000, pool_recycle=3600, max_overflow=5)
+            pooler = type(dagster)(instance)
+            assert pooler.run_range(keys).success
+            assert pooler.colours(keys) == ["MATERIALIZED"] * 3
+        pooled_engine(address()).dispose()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import uuid
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from dagster import DagsterRunStatus, SensorResult, build_sensor_context
 from dagster._core.storage.event_log import SqlEventLogStorage
 
 from heimdall_assets.cli.session import session_document
-from heimdall_assets.db import coverage, discovery, partitions, reconciliations, requests, work
+from heimdall_assets.db import coverage, discovery, partitions, receivers, reconciliations, requests, work
 from heimdall_assets.db.engine import transaction
 from heimdall_assets.db.locks import run_lock
 from heimdall_assets.db.progress import progress
@@ -19,9 +20,9 @@ from heimdall_assets.defs.reconciliation import Reconciled, reconcile, report
 from heimdall_assets.defs.resources import Heimdall
 from heimdall_assets.defs.sensors import unfeatured_sessions_sensor
 from heimdall_assets.extraction import extract_session
-from heimdall_assets.records import FEATURE_VERSION
+from heimdall_assets.records import FEATURE_VERSION, UNCALIBRATED_DB
 from heimdall_assets_tests.defs.test_assets import add_foreign_row
-from heimdall_assets_tests.factory import TRUNCATED
+from heimdall_assets_tests.factory import FIRST_START, TRUNCATED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -243,11 +244,9 @@ def test_a_retired_session_that_is_asked_for_again_gets_a_key_like_a_new_one(
     ids = factory.add_many(3)
     run_all(dagster, engine, settings)
     assert reconcile(dagster.instance, engine, windowed(settings, 1)).retired == 2
-    factory.rows("UPDATE heimdall.feature_states SET stale_reason = 'receiver_settings' RETURNING 1")
-    factory.rows(
-        "UPDATE heimdall.feature_states SET stale_reason = NULL WHERE recording_session_id = :id RETURNING 1", id=ids[2]
-    )
     with transaction(engine) as connection:
+        receivers.set_settings(connection, "RX1", FIRST_START, calibration_db=1.0)
+        receivers.set_settings(connection, "RX1", FIRST_START + timedelta(minutes=2), calibration_db=UNCALIBRATED_DB)
         requests.submit(connection, Selection(stale=True), requested_by="a test")
     (batch,) = plan_tick(dagster.instance, engine, settings, since=None, is_schedule=False).batches
     assert (batch.lane, batch.is_contiguous, batch.session_ids) == ("request", True, (ids[1], ids[0]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from dagster import AssetKey, RunRequest, ScheduleEvaluationContext, SkipReason, build_schedule_context
@@ -12,7 +12,7 @@ from dagster._core.definitions.instigation_logger import get_instigation_log_rec
 from dagster._core.execution.build_resources import wrap_resources_for_execution
 from dagster._core.log_manager import LOG_RECORD_METADATA_ATTR
 
-from heimdall_assets.db import pauses
+from heimdall_assets.db import pauses, receivers
 from heimdall_assets.db.engine import transaction
 from heimdall_assets.db.locks import planner_lock
 from heimdall_assets.defs.logs import shown_in
@@ -21,7 +21,7 @@ from heimdall_assets.defs.schedules import batch_feature_extraction_schedule
 from heimdall_assets.extraction import extract_session
 from heimdall_assets.settings import current_settings
 from heimdall_assets_tests.conftest import make_database
-from heimdall_assets_tests.factory import GOOD, MISSING
+from heimdall_assets_tests.factory import FIRST_START, GOOD, MISSING
 
 if TYPE_CHECKING:
     import pytest
@@ -227,11 +227,8 @@ def test_it_finds_recordings_that_were_replaced_and_asks_for_some_stale_sessions
     tick(dagster)
     (factory.root / "other.npy").write_bytes((factory.root / GOOD).read_bytes())
     factory.replace_file(replaced, "other.npy")
-    factory.rows(
-        "UPDATE heimdall.feature_states SET stale_reason = 'receiver_settings' "
-        "WHERE recording_session_id = ANY (:ids) RETURNING 1",
-        ids=stale,
-    )
+    with transaction(engine) as connection:
+        receivers.set_settings(connection, "RX1", FIRST_START + timedelta(minutes=1), calibration_db=1.0)
     (request,) = requests_of(dagster)
     assert (request.tags[START], request.tags[END]) == (str(replaced), str(replaced))
     asked = factory.rows("SELECT selection -> 'session_ids', requested_by FROM heimdall.feature_requests")

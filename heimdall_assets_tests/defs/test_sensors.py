@@ -215,7 +215,7 @@ def test_coverage_is_reported_once_when_the_work_is_done_and_not_again_without_a
     assert event.asset_key.to_user_string() == "feature_coverage"
     reports = [other.asset_key.to_user_string() for other in others if isinstance(other, AssetMaterialization)]
     assert reports == ["receiver_health", "training_samples"]
-    assert [other.passed for other in others if isinstance(other, AssetCheckEvaluation)] == [True] * 6
+    assert [other.passed for other in others if isinstance(other, AssetCheckEvaluation)] == [True] * 7
     assert event.metadata["recordings_with_features"].value == 2
     assert event.metadata["coverage_percent"].value == 100.0
     assert not tick(dagster, second.cursor).asset_events
@@ -226,7 +226,7 @@ def test_coverage_is_reported_at_most_once_a_minute(
 ) -> None:
     extract_session(engine, factory.add(), settings)
     first = tick(dagster)
-    assert len(first.asset_events) == 9
+    assert len(first.asset_events) == 10
     extract_session(engine, factory.add(minutes=5), settings)
     assert not tick(dagster, first.cursor).asset_events
     values = json.loads(first.cursor or "")

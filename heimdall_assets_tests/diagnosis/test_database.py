@@ -35,7 +35,7 @@ def test_all_is_well_where_a_planner_with_this_code_was_at_work(settings: Settin
     with transaction(engine) as connection:
         heartbeats.beat(connection, heartbeats.PLANNER, this_process())
     findings = found(settings)
-    assert list(findings) == ["database", "clock", "migrations", "pause", "daemon", "code"]
+    assert list(findings) == ["database", "clock", "migrations", "pause", "daemon", "planning", "rows", "code"]
     assert {finding.status for finding in findings.values()} == {"ok"}
     assert {finding.remedy for finding in findings.values()} == {None}
     assert findings["migrations"].message.startswith(f"revision {migrate.head_revision()},")

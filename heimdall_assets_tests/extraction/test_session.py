@@ -42,6 +42,7 @@ REAL = Path(__file__).parents[3] / "shared" / "real_iq" / "dcf77_20171127"
 AGGREGATES = {"mean", "std", "min", "max"}
 RECEIVER_METADATA = {
     "measurement_id",
+    "measurement_ids",
     "iq_data_location",
     "format",
     "sample_rate_hz",
@@ -55,6 +56,7 @@ RECEIVER_METADATA = {
     "calibration_db",
     "passband_hz",
     "remove_dc",
+    "station_id",
     "response",
 }
 
@@ -190,6 +192,11 @@ def test_a_good_session_is_stored_column_by_column_as_documented(
         "package_version",
         "run_id",
         "seconds",
+        "iq_duration_ms",
+        "sample_rate_hz",
+        "num_chunks",
+        "chunk_duration_ms",
+        "frequency_hz",
         "ground_truth",
         "receivers",
     }
@@ -199,10 +206,13 @@ def test_a_good_session_is_stored_column_by_column_as_documented(
     assert metadata["run_id"] == "run-1"
     assert metadata["seconds"] > 0
     assert metadata["ground_truth"] == "session"
+    common = ("iq_duration_ms", "sample_rate_hz", "num_chunks", "chunk_duration_ms", "frequency_hz")
+    assert [metadata[name] for name in common] == [1000.0, SAMPLE_RATE_HZ, 5, 200.0, 145_500_000]
     file = factory.root / GOOD
     for name, measurement_id in measurement_ids(factory, session_id).items():
         assert metadata["receivers"][name] == {
             "measurement_id": str(measurement_id),
+            "measurement_ids": [str(measurement_id)],
             "iq_data_location": GOOD,
             "format": "npy",
             "sample_rate_hz": SAMPLE_RATE_HZ,
@@ -216,6 +226,7 @@ def test_a_good_session_is_stored_column_by_column_as_documented(
             "calibration_db": 30.0,
             "passband_hz": None,
             "remove_dc": False,
+            "station_id": str(factory.scalar("SELECT id FROM heimdall.websdr_stations WHERE name = :n", n=name)),
             "response": None,
         }
         assert set(metadata["receivers"][name]) == RECEIVER_METADATA
@@ -265,7 +276,8 @@ def test_one_truncated_receiver_makes_the_session_partial_and_leaves_its_error_i
     outcome = extract_session(engine, session_id, settings)
     row = row_of(factory, session_id)
     broken = row["receiver_features"][1]
-    assert set(broken) == {"rx_id", "rx_lat", "rx_lon", "error"}
+    assert set(broken) == {"rx_id", "rx_lat", "rx_lon", "error", "signal_present"}
+    assert broken["signal_present"] is False
     assert broken["rx_id"] == "RX2"
     assert broken["error"]["reason"] == "truncated"
     assert "truncated.npy has" in broken["error"]["message"]
@@ -340,18 +352,18 @@ def test_a_session_whose_files_came_late_is_done_at_the_next_attempt(
 def test_a_failed_receiver_counts_once_however_many_measurements_it_left(
     engine: Engine, factory: SessionFactory, settings: Settings
 ) -> None:
-    session_id = factory.add((TRUNCATED, TRUNCATED))
+    session_id = factory.add((MISSING, TRUNCATED))
     add_measurement(factory, session_id, "RX1", MISSING, later_s=5)
     outcome = extract_session(engine, session_id, settings)
     assert outcome.message is not None
     assert outcome.message.startswith("all 2 receivers failed")
-    assert state_row(factory, session_id)["state"] == "failed"  # the missing one may still come
+    assert state_row(factory, session_id)["state"] == "failed"  # the missing ones may still come
 
 
 def test_of_several_measurements_of_one_station_the_first_that_can_be_used_counts(
     engine: Engine, factory: SessionFactory, settings: Settings
 ) -> None:
-    session_id = factory.add((TRUNCATED, GOOD))
+    session_id = factory.add((MISSING, GOOD))
     (factory.root / "second.npy").write_bytes((factory.root / GOOD).read_bytes())
     add_measurement(factory, session_id, "RX1", "second.npy", later_s=5)
     add_measurement(factory, session_id, "RX1", MISSING, later_s=9)

@@ -55,7 +55,7 @@ def address(settings: Settings, tmp_path: Path) -> Iterator[str]:
 
         def is_up() -> bool:
             try:
-                return get(f"http://127.0.0.1:{port}", "/health")[0] == 200
+                return get(f"http://127.0.0.1:{port}", "/health/live")[0] == 200
             except urllib.error.URLError:
                 return False
 
@@ -88,11 +88,14 @@ def test_figures_need_the_token_and_are_those_of_stats(
 
 
 def test_health_tells_the_database_and_the_daemon_without_a_token(address: str, engine: Engine) -> None:
-    assert get(address, "/health")[2] == {
+    status, headers, document = get(address, "/health")
+    assert (status, headers["retry-after"]) == (503, "10")
+    assert document == {
         "status": "degraded",
         "database": "ok",
         "daemon": "silent",
         "planning": "on",
+        "reasons": ["no daemon has ever planned"],
     }
     with transaction(engine) as connection:
         heartbeats.beat(connection, heartbeats.PLANNER)
@@ -118,7 +121,10 @@ def test_a_database_that_is_away_is_503_and_the_api_recovers_by_itself(
     assert status == 503
     assert headers["retry-after"] == "10"
     assert "does not exist" in document["detail"]
-    assert get(address, "/health")[0] == 200
+    status, _, document = get(address, "/health")
+    assert status == 503
+    assert document["reasons"] == ["wrong_database: `heimdall doctor` says more"]
+    assert get(address, "/health/live")[0] == 200
     rename(parked, name)
     assert get(address, STATS, generated_token(settings))[0] == 200
     server.dispose()

@@ -9,7 +9,7 @@ import itertools
 import json
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jwt
 import pytest
@@ -75,6 +75,7 @@ def test_every_other_token_is_refused(web_settings: Settings, provider: Identity
         "without an issuer": provider.token(iss=None),
         "for another audience": provider.token(aud="account"),
         "without an audience": provider.token(aud=None),
+        "for another client": provider.token(aud="account", azp="frontend"),
         "not valid yet": provider.token(nbf=time.time() + 600),
         "of another key": provider.token(key=stranger),
         "of another kind of key": provider.token(key=ec.generate_private_key(ec.SECP256R1()), algorithm="ES256"),
@@ -97,6 +98,98 @@ def test_every_other_token_is_refused(web_settings: Settings, provider: Identity
         "expired": "the token has expired",
         "unsigned": "the token is not signed by an allowed algorithm",
     }
+
+
+def test_a_token_without_an_audience_is_accepted_of_an_allowed_client_and_no_other(
+    web_settings: Settings, provider: IdentityProvider
+) -> None:
+    for audience in (None, provider.AUDIENCE):
+        update = {
+            "oidc_issuer_url": provider.url,
+            "oidc_audience": audience,
+            "oidc_authorized_parties": ("frontend", "scripts"),
+        }
+        with serving(web_settings.model_copy(update=update)) as address:
+            accepted: tuple[dict[str, Any], ...] = (
+                {"aud": None, "azp": "scripts"},
+                {"aud": "account", "azp": "frontend"},
+            )
+            for claims in accepted:
+                assert Client(address, provider.token(**claims)).get(STATS).status == 200
+            refused: tuple[dict[str, Any], ...] = (
+                {"aud": None},
+                {"aud": "frontend"},
+                {"aud": None, "azp": "other"},
+                {"aud": None, "azp": ["frontend"]},
+                {"aud": None, "azp": None, "client_id": "frontend"},
+            )
+            for claims in refused:
+                answer = Client(address, provider.token(**claims)).get(STATS)
+                assert answer.status == 401
+                assert "an azp of 'frontend', 'scripts'" in answer.document["detail"]
+            status = Client(address, provider.token()).get(STATS).status
+            assert status == (401 if audience is None else 200)
+
+
+def test_a_refusal_says_what_is_missing(web_settings: Settings, provider: IdentityProvider) -> None:
+    with with_provider(web_settings, provider) as address:
+        wrong: dict[str, dict[str, Any]] = {
+            "aud": {"aud": None, "azp": "frontend"},
+            "iss": {"iss": "http://elsewhere/realms/heimdall"},
+            "exp": {"exp": None},
+        }
+        said = {
+            what: Client(address, provider.token(**claims)).get(STATS).document["detail"]
+            for what, claims in wrong.items()
+        }
+    assert said["aud"].startswith("the token's aud is missing and its azp 'frontend': needed is 'heimdall' in aud")
+    assert said["aud"].endswith("or HEIMDALL_OIDC_AUTHORIZED_PARTIES with its azp")
+    assert said["iss"] == (
+        f"the token's iss is 'http://elsewhere/realms/heimdall', and HEIMDALL_OIDC_ISSUER_URL is '{provider.url}'"
+    )
+    assert said["exp"] == "the token has no exp"
+
+
+def test_keys_may_have_an_address_of_their_own(web_settings: Settings, provider: IdentityProvider) -> None:
+    seen_from_outside = "https://login.example/realms/heimdall"
+    provider.documents.pop("/realms/heimdall/.well-known/openid-configuration")
+    update = {
+        "oidc_issuer_url": seen_from_outside,
+        "oidc_audience": provider.AUDIENCE,
+        "oidc_jwks_url": f"{provider.url}/certs",
+    }
+    with serving(web_settings.model_copy(update=update)) as address:
+        assert Client(address, provider.token(iss=seen_from_outside)).get(STATS).status == 200
+        assert Client(address, provider.token()).get(STATS).status == 401
+
+
+PAGE = "https://heimdall.example"
+
+
+def test_pages_of_allowed_origins_may_call_with_a_token_and_no_others(web_settings: Settings) -> None:
+    wish = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization,content-type"}
+    with serving(web_settings.model_copy(update={"cors_origins": (PAGE,)})) as address:
+        first = Client(address, headers={**wish, "Origin": PAGE}).ask("OPTIONS", BACKFILL)
+        assert (first.status, first.headers["access-control-allow-origin"]) == (200, PAGE)
+        assert "access-control-allow-credentials" not in first.headers
+        for token, status in ((TOKEN, 200), ("wrong", 401)):
+            answer = Client(address, token).get(STATS, Origin=PAGE)
+            assert (answer.status, answer.headers["access-control-allow-origin"]) == (status, PAGE)
+        stranger = Client(address, headers={**wish, "Origin": "https://evil.example"}).ask("OPTIONS", BACKFILL)
+        assert stranger.status == 400
+        assert (
+            "access-control-allow-origin"
+            not in Client(address, TOKEN).get(STATS, Origin="https://evil.example").headers
+        )
+
+
+def test_without_the_setting_no_page_of_another_origin_is_allowed(api: Client) -> None:
+    assert "access-control-allow-origin" not in api.get(STATS, Origin=PAGE).headers
+    wish = {"Access-Control-Request-Method": "POST"}
+    assert (
+        "access-control-allow-origin"
+        not in Client(api.address, headers={**wish, "Origin": PAGE}).ask("OPTIONS", BACKFILL).headers
+    )
 
 
 def _hmac_signed(claims: dict[str, object], secret: bytes) -> str:
@@ -224,7 +317,7 @@ def test_guessing_is_slow_and_the_time_to_wait_is_said(web_settings: Settings) -
         assert answer.status == 429
         assert 0 < int(answer.headers["retry-after"]) <= 61
         assert Client(address).log_in("wrong").status == 429
-        assert Client(address).get("/health").status == 200
+        assert Client(address).get("/health/live").status == 200
 
 
 def test_too_many_requests_are_429_but_monitors_may_always_ask(web_settings: Settings) -> None:
@@ -233,4 +326,4 @@ def test_too_many_requests_are_429_but_monitors_may_always_ask(web_settings: Set
         assert [answer.status for answer in asked] == [200, 200, 429]
         assert 0 < int(asked[-1].headers["retry-after"]) <= 61
         assert "too many requests" in asked[-1].document["detail"]
-        assert Client(address).get("/health").status == 200
+        assert Client(address).get("/health/live").status == 200

@@ -301,3 +301,11 @@ def test_a_database_that_was_never_upgraded_is_named_with_what_to_do(web_setting
         answer = Client(address, TOKEN).get("/", Accept="text/html")
     assert answer.status == 503
     assert "run `heimdall db upgrade` first" in answer.text
+
+
+def test_a_reason_that_no_database_can_hold_is_refused_and_not_taken_for_a_database_that_is_away(
+    api: Client,
+) -> None:
+    answer = api.get("/sessions?reason=a%00b")
+    assert answer.status == 422
+    assert "NUL" in answer.text

@@ -41,7 +41,7 @@ def test_the_celery_scripts_batch_trigger_is_answered_as_before(api: Client, eng
     assert answer.status == 200
     assert set(answer.document) == {"task_id", "message", "status"}
     assert answer.document["status"] == "queued"
-    assert answer.document["message"] == "Batch extraction (batch_size=10, max_batches=2) started"
+    assert answer.document["message"] == "Batch extraction started (batch_size=10, max_batches=2)"
     assert uuid.UUID(answer.document["task_id"])
     [selection] = selections(engine)
     assert (selection["pending"], selection["limit"], selection["batch_size"]) == (True, 20, 10)
@@ -65,6 +65,7 @@ def test_a_trigger_takes_its_figures_from_the_body_the_query_or_the_settings(api
 
 def test_the_same_trigger_joins_the_one_that_is_open_and_another_does_not(api: Client, engine: Engine) -> None:
     first = api.post(BACKFILL).document
+    assert first["message"] == "Full backfill started - this may take hours"
     again = api.post(BACKFILL).document
     assert again["task_id"] == first["task_id"]
     assert again["status"] == "queued"
