@@ -1,4 +1,4 @@
-"""What Dagster's own database says of the sensor and the schedule: which of them somebody has stopped."""
+"""What Dagster's own database says of the sensor and the schedule: which of them are stopped."""
 
 from __future__ import annotations
 

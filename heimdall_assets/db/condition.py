@@ -59,9 +59,9 @@ class Condition:
     planning : {"on", "paused", "stopped"}
         stopped: it fails, for longer than a minute.
     reasons : tuple of str
-        Why sessions are not planned although nobody wants that; empty where they are.
+        Why sessions are not planned although no pause is set; empty where they are.
     warnings : tuple of str
-        What else somebody should look at.
+        What else an operator should look at.
     """
 
     daemon: Literal["ok", "silent"]
@@ -78,7 +78,7 @@ def condition(connection: Connection, *, turned_off: Collection[str] = ()) -> Co
     connection : Connection
         Heimdall's database.
     turned_off : collection of str
-        Sensors and schedules that somebody has stopped in Dagster, whose daemon is alive.
+        Sensors and schedules that were stopped in Dagster, whose daemon is alive.
     """
     now = database_time(connection)
     failing = stoppages.current(connection)

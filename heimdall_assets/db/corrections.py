@@ -71,7 +71,7 @@ def stored_stations(connection: Connection, names: Collection[str]) -> dict[str,
 
 
 def stored_source(connection: Connection, source_id: UUID | None) -> Any:
-    """The row of a known source; None where there is none."""
+    """The row of a known source; None if it is missing."""
     return connection.execute(sa.select(known_sources).where(known_sources.c.id == source_id)).one_or_none()
 
 
@@ -245,7 +245,7 @@ def sharing_sessions(connection: Connection, session: NewSession) -> dict[UUID, 
 
 
 def _touch(connection: Connection, table: sa.Table, key: Mapping[str, Any]) -> None:
-    """Set updated_at of a row, where the table has it, so that whoever looks by it notices."""
+    """Set updated_at of a row, where the table has it, so that others who look by it notice."""
     if "updated_at" in _columns(connection, table):
         is_this = " AND ".join(f'"{name}" = :{name}' for name in key)
         query = f"UPDATE {table.fullname} SET updated_at = clock_timestamp() WHERE {is_this}"

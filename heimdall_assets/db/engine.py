@@ -104,7 +104,7 @@ def translated() -> Iterator[None]:
         is_lost = state is None and isinstance(error, exc.OperationalError | exc.InterfaceError)
         if error.connection_invalidated or is_lost or (state or "")[:2] in {"08", "53"} or (state or "")[:3] == "57P":
             raise DatabaseUnavailable(f"PostgreSQL is not available: {detail}") from error
-        # 22: data exception, of which a division by zero is none of the value; the driver's own have no SQLSTATE
+        # 22: data exception (a division by zero is a fault of the statement); the driver's own have no SQLSTATE
         is_data = (state or "")[:2] == "22" and state != "22012"
         if is_data or (state is None and isinstance(error, exc.DataError)):
             raise BadData(f"a value that cannot be held: {detail}") from error
