@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
@@ -12,6 +13,7 @@ from heimdall_assets.cli.console import DebugOption, JsonOption, out, print_json
 from heimdall_assets.cli.database import connected
 from heimdall_assets.db import coverage, features, sessions, staleness, states
 from heimdall_assets.db.engine import transaction
+from heimdall_assets.errors import BadParameter
 from heimdall_assets.extraction import counted_state
 from heimdall_assets.extraction.recordings import remarks_on
 from heimdall_assets.extraction.stored import front_end_of, inputs_of, mean_of, receivers_of
@@ -117,8 +119,10 @@ def _add_remarks(document: dict[str, Any], session: Session, settings: Settings)
     """What will be assumed of recordings that are not computed yet."""
     measurements = {measurement.station.name: measurement for measurement in reversed(session.measurements)}
     for receiver in document["receivers"]:
-        if "notes" not in receiver and "error" not in receiver and receiver["rx_id"] in measurements:
-            receiver["notes"] = {"remarks": list(remarks_on(measurements[receiver["rx_id"]], settings))}
+        name = str(receiver["rx_id"])  # in rows of other code it may be anything
+        if "notes" not in receiver and "error" not in receiver and name in measurements:
+            with suppress(BadParameter):  # a value that is refused: computing says so
+                receiver["notes"] = {"remarks": list(remarks_on(measurements[name], settings))}
 
 
 def _session_errors(state: Any) -> list[dict[str, Any]]:

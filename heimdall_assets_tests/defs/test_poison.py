@@ -26,9 +26,10 @@ from heimdall_assets.defs.reports import report_events
 from heimdall_assets.defs.resources import Heimdall
 from heimdall_assets.extraction import extract_session
 from heimdall_assets_tests.db.rows import add_features
+from heimdall_assets_tests.defs.test_schedules import requests_of as requests_of_schedule
 from heimdall_assets_tests.defs.test_schedules import tick as schedule_tick
 from heimdall_assets_tests.defs.test_sensors import launch, requests_of, tick
-from heimdall_assets_tests.factory import GOOD
+from heimdall_assets_tests.factory import FIRST_START, GOOD
 from heimdall_assets_tests.web.client import Client
 from heimdall_assets_tests.web.server import TOKEN, serving
 
@@ -149,8 +150,8 @@ def poison(factory: SessionFactory, table: str, column: str, value: str) -> uuid
 
 def healthy(factory: SessionFactory, **columns: Any) -> uuid.UUID:
     """A session that was completed just now."""
-    now = datetime.now(UTC) - timedelta(seconds=5)
-    return factory.add([GOOD] * 2, session_start=now, created_at=now, updated_at=now, **columns)
+    start = datetime.now(UTC) - timedelta(seconds=5)
+    return factory.add([GOOD] * 2, minutes=(start - FIRST_START) / timedelta(minutes=1), **columns)
 
 
 def tick_and_run(dagster: Dagster, cursor: str | None = None) -> str | None:
@@ -207,6 +208,8 @@ def test_a_value_in_any_column_fails_its_own_session_by_name_and_all_others_go_o
     }
     assert len(poisoned) > 100
     first = healthy(factory)
+    for request in requests_of_schedule(dagster):  # it finds measurements far outside their session's window
+        launch(dagster, request)
     cursor = None
     for _ in range(len(poisoned) // 250 + 2):
         cursor = tick_and_run(dagster, cursor)
