@@ -1,18 +1,25 @@
-"""The accuracy report as a picture: bias of the SNR over SNR, a panel a signal, and the reliability of confidence."""
+"""The accuracy report as a picture: bias of the SNR over SNR, a panel per signal, and the reliability of confidence.
+
+    python -m heimdall_assets_tests.benchmarks.accuracy_plot -o docs/reliability.png [--seed 1]
+
+draws the reliability of confidence alone.
+"""
 
 from __future__ import annotations
 
+import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import matplotlib as mpl
 import numpy as np
 
 from heimdall_assets.plots.canvas import STYLE, save, sheet
-from heimdall_assets_tests.dsp.calibration import ERROR_BINS
+from heimdall_assets_tests.benchmarks.accuracy_confidence import confidence_outcomes
+from heimdall_assets_tests.dsp.calibration import ERROR_BINS, expected_calibration_error
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from matplotlib.axes import Axes
 
@@ -85,3 +92,27 @@ def _reliability(axes: Axes, result: Outcomes) -> None:
     axes.set_title("reliability on held-out classes")
     axes.set_xlabel("confidence_score")
     axes.set_ylabel("share that is right")
+
+
+def draw_reliability(path: Path, result: Outcomes, seed: int) -> None:
+    """Draw how often chunks of a given confidence are right into a file."""
+    error = expected_calibration_error(result.probability(), result.is_right)
+    with mpl.rc_context(STYLE):  # type: ignore[arg-type]  # names of settings are literals there
+        figure = sheet(6, 5)
+        _reliability(figure.subplots(), result)
+        figure.suptitle(f"{len(result.is_right)} chunks, seed {seed}: expected calibration error {error:.3f}")
+        save(figure, path)
+
+
+def main() -> None:
+    """Measure and draw."""
+    parser = argparse.ArgumentParser(description="Reliability of confidence_score on classes that were left out.")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--chunks", type=int, default=4000)
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", required=True)
+    arguments = parser.parse_args()
+    draw_reliability(arguments.output, confidence_outcomes(arguments.seed, arguments.chunks), arguments.seed)
+
+
+if __name__ == "__main__":
+    main()
