@@ -79,7 +79,7 @@ MAKES: dict[str, Make] = {
 }
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(
     name=st.sampled_from(sorted(MAKES)),
     count=st.one_of(st.just(1024), st.integers(1024, 30_000)),
