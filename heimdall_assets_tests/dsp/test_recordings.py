@@ -80,7 +80,7 @@ def test_the_first_second_has_the_same_bandwidth(name: str) -> None:
 
 
 def test_the_snr_is_that_inside_of_the_filter_and_of_its_response(station: str) -> None:
-    # 2, 17 and 38 dB; over the rounding outside of the filter it would be 76 dB and more
+    # 2, 17 and 33 dB; over the rounding outside of the filter it would be 76 dB and more
     snr_db = analyze(samples_of(station), RATES_HZ[station]).features["snr_db"]["mean"]
     assert snr_db is not None
     assert 0 < snr_db < 45
